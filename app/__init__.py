@@ -1,0 +1,1 @@
+"""The command line and the report: thin faces of the functions in `mscrenal.scenarios`."""

@@ -1,0 +1,374 @@
+"""The command ``mscrenal``: each command a thin face of a function of `mscrenal.scenarios`.
+
+Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from mscrenal.app.console import DISCLAIMER, clear_errors, error_console, progress_bar, show
+from rich.text import Text
+
+__all__ = ["main"]
+
+DEFAULT_SCENARIO = "uc-dn-weekly"
+
+main = typer.Typer(
+    name="mscrenal",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Mesenchymal stromal cell therapy in kidney disease, in silico: which cells, what dose, how often, "
+        f"with uncertainty.\n\n[bold]{DISCLAIMER}[/bold]\n\n"
+        "Exit codes: 0 done; 2 bad input; 3 done, but some subjects failed and are listed; 130 interrupted."
+    ),
+    epilog="Start with:  [bold]mscrenal compare[/bold]",
+)
+
+# --------------------------------------------------------------------------- options
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="One JSON document on standard output, nothing else there.", show_default=False
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FOLDER",
+        help="Write tables, figures, result.json, provenance.json and report.html into a new folder.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same numbers.")]
+Draws = Annotated[
+    int, typer.Option(min=1, max=100_000, help="Draws of the parameters; the bands are over draws.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Processes; by default one per core.", show_default=False)
+]
+Patients = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=1_000_000, help="Size of the population (scenarios with one, or IIV).", show_default=False
+    ),
+]
+Endpoints = Annotated[
+    list[str] | None,
+    typer.Option("--endpoint", metavar="NAME", help="An endpoint, instead of the scenario's; repeat it."),
+]
+Horizon = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="When endpoints are read: 48w, 90d, 18mo, 2y.", show_default=False),
+]
+PATIENT = "The patient, instead of the scenario's"
+Egfr = Annotated[float | None, typer.Option(help="mL/min/1.73 m², 5 to 150.", rich_help_panel=PATIENT)]
+Uacr = Annotated[float | None, typer.Option(help="mg/g.", rich_help_panel=PATIENT)]
+Hba1c = Annotated[float | None, typer.Option(help="%.", rich_help_panel=PATIENT)]
+Age = Annotated[float | None, typer.Option(help="Years.", rich_help_panel=PATIENT)]
+Sex = Annotated[str | None, typer.Option(metavar="female|male", help="Sex.", rich_help_panel=PATIENT)]
+Weight = Annotated[float | None, typer.Option(help="kg.", rich_help_panel=PATIENT)]
+Drugs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--drug",
+        metavar="NAME",
+        help="Background drugs; repeat it; 'none' for none.",
+        rich_help_panel=PATIENT,
+    ),
+]
+ScenarioName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCENARIO", help="A name of `mscrenal scenarios`, a .toml file or an event table."
+    ),
+]
+
+
+class InputError(ValueError):
+    """Options that do not go with each other or with the scenario."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the options change in a scenario."""
+
+    horizon: str | None = None
+    endpoints: tuple[str, ...] = ()
+    patient: Mapping[str, Any] = field(default_factory=dict)
+
+    def apply(self, scenario: Any) -> Any:
+        """A changed copy of the scenario, checked as if it had been written so."""
+        if self.endpoints:
+            endpoint = import_module("mscrenal.scenarios.endpoints").endpoint
+            chosen = tuple(dict.fromkeys(endpoint(name).name for name in self.endpoints))
+            scenario = scenario.replace(endpoints=chosen)
+        if self.patient:
+            if scenario.patient is None:
+                given = ", ".join(self.patient)
+                raise InputError(
+                    f"Scenario {scenario.name!r} describes a population, but {given} would change one. "
+                    f"Edit [population] in a copy: mscrenal scenarios {scenario.name} > mine.toml"
+                )
+            scenario = scenario.replace(patient=scenario.patient.replace(**self.patient))
+        if self.horizon is not None:
+            text = import_module("mscrenal.scenarios.text")
+            days = text.parse_duration(self.horizon, what="--horizon")
+            # The visits up to the new horizon, which is one itself; a longer one takes the default visits.
+            kept = tuple(v for v in scenario.visits if v < days)
+            visits = (*kept, days) if days <= scenario.horizon_days else ()
+            scenario = scenario.replace(horizon_days=days, visits=visits)
+        return scenario
+
+
+def _patient(**given: Any) -> dict[str, Any]:
+    """The covariates that were given, by the names of the scenario's patient."""
+    changed = {name: value for name, value in given.items() if value is not None}
+    drugs = changed.pop("drugs", None)
+    if drugs:
+        changed["drugs"] = () if [name.lower() for name in drugs] == ["none"] else tuple(drugs)
+    return changed
+
+
+# --------------------------------------------------------------------------- before and after a command
+
+
+def _output(out: Path | None) -> Path | None:
+    """Refuse an output folder that is taken before anything is computed."""
+    if out is None:
+        return None
+    checked: Path = import_module("mscrenal.scenarios.results").check_output_folder(out)
+    return checked
+
+
+def _finish(result: Any, out: Path | None, as_json: bool) -> None:
+    """Write, print, and leave with code 3 if subjects failed."""
+    results = import_module("mscrenal.scenarios.results")
+    if out is not None:
+        written = result.save(out, report=import_module("mscrenal.app.report").render)
+        error_console().print(Text(f"Written to {written}: open report.html first."), soft_wrap=True)
+    if as_json:
+        typer.echo(results.to_json_text(result.to_json()))
+    else:
+        show(result)
+    failures = list(getattr(result, "failures", ()))
+    if failures:
+        console = error_console()
+        console.print(f"[bold]{len(failures)} subjects failed[/bold] and are left out of the statistics:")
+        for failure in failures[:5]:
+            place = ", ".join(
+                f"{key} {failure[key]}" for key in ("scenario", "arm", "draw", "patient") if key in failure
+            )
+            console.print(Text(f"  {place}: {failure['status']}: {failure['message']}"), soft_wrap=True)
+        if len(failures) > 5:
+            console.print(f"  and {len(failures) - 5} more, all in --json and --out.")
+        raise typer.Exit(3)
+
+
+def _version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        typer.echo(f"mscrenal {version('mscrenal')}")
+    except PackageNotFoundError:
+        typer.echo("mscrenal (not installed as a package)")
+    raise typer.Exit()
+
+
+@main.callback()
+def _common(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None: ...
+
+
+# --------------------------------------------------------------------------- commands
+
+
+@main.command(
+    epilog="Example:  [bold]mscrenal compare uc-dn-weekly --egfr 35 --drug ras --draws 50 --out result[/bold]"
+)
+def compare(
+    scenarios: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SCENARIO]...",
+            help=f"Names of `mscrenal scenarios`, .toml files or event tables. [default: {DEFAULT_SCENARIO}]",
+            show_default=False,
+        ),
+    ] = None,
+    endpoint: Endpoints = None,
+    horizon: Horizon = None,
+    patients: Patients = None,
+    draws: Draws = 100,
+    seed: Seed = 1,
+    workers: Workers = None,
+    as_json: Json = False,
+    out: Out = None,
+    egfr: Egfr = None,
+    uacr: Uacr = None,
+    hba1c: Hba1c = None,
+    age: Age = None,
+    sex: Sex = None,
+    weight: Weight = None,
+    drug: Drugs = None,
+) -> None:
+    """The arms of a scenario side by side, with uncertainty."""
+    with clear_errors():
+        folder = _output(out)
+        api, results = import_module("mscrenal.scenarios"), import_module("mscrenal.scenarios.results")
+        covariates = _patient(
+            egfr=egfr, uacr=uacr, hba1c=hba1c, age=age, sex=sex, weight_kg=weight, drugs=drug
+        )
+        changes = Changes(horizon, tuple(endpoint or ()), covariates)
+        wanted = [changes.apply(api.load_scenario(name)) for name in scenarios or [DEFAULT_SCENARIO]]
+        done = []
+        for scenario in wanted:
+            with progress_bar(scenario.name) as step:
+                done.append(
+                    api.compare(
+                        scenario, draws=draws, seed=seed, workers=workers, patients=patients, progress=step
+                    )
+                )
+        _finish(results.compare_series(done), folder, as_json)
+
+
+@main.command(epilog="Example:  [bold]mscrenal scenarios uc-dn-weekly > mine.toml[/bold]")
+def scenarios(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Print this one as a TOML file to edit.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+    out: Out = None,
+) -> None:
+    """The gallery, with sources; with a NAME, one scenario as an editable file."""
+    with clear_errors():
+        folder = _output(out)
+        api, results = import_module("mscrenal.scenarios"), import_module("mscrenal.scenarios.results")
+        if name is not None and not as_json and folder is None:
+            typer.echo(api.scenario_toml(name), nl=False)
+            return
+        if name is not None:
+            api.scenario_toml(name)  # only names of the gallery, with the same message as above
+        listed = api.gallery() if name is None else [api.load_scenario(name)]
+        _finish(results.scenarios_result(listed, _plain_provenance()), folder, as_json)
+
+
+@main.command(epilog="Example:  [bold]mscrenal simulate stz-rat-uc --draws 50 --json > rat.json[/bold]")
+def simulate(
+    scenario: ScenarioName,
+    horizon: Horizon = None,
+    patients: Patients = None,
+    draws: Draws = 100,
+    seed: Seed = 1,
+    workers: Workers = None,
+    as_json: Json = False,
+    out: Out = None,
+    egfr: Egfr = None,
+    uacr: Uacr = None,
+    hba1c: Hba1c = None,
+    age: Age = None,
+    sex: Sex = None,
+    weight: Weight = None,
+    drug: Drugs = None,
+) -> None:
+    """Trajectories with credible bands, for one patient or a population."""
+    with clear_errors():
+        folder = _output(out)
+        api = import_module("mscrenal.scenarios")
+        covariates = _patient(
+            egfr=egfr, uacr=uacr, hba1c=hba1c, age=age, sex=sex, weight_kg=weight, drugs=drug
+        )
+        wanted = Changes(horizon, (), covariates).apply(api.load_scenario(scenario))
+        with progress_bar(wanted.name) as step:
+            result = api.simulate(
+                wanted, draws=draws, seed=seed, workers=workers, patients=patients, progress=step
+            )
+        _finish(result, folder, as_json)
+
+
+@main.command(epilog="Example:  [bold]mscrenal explain uc-dn-weekly --endpoint uacr_percent_change[/bold]")
+def explain(
+    scenario: ScenarioName,
+    arm: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The arm to explain. [default: the first after the reference]"),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The endpoint. [default: the scenario's first]")
+    ] = None,
+    horizon: Horizon = None,
+    patients: Patients = None,
+    draws: Draws = 50,
+    seed: Seed = 1,
+    workers: Workers = None,
+    as_json: Json = False,
+    out: Out = None,
+    egfr: Egfr = None,
+    uacr: Uacr = None,
+    hba1c: Hba1c = None,
+    age: Age = None,
+    sex: Sex = None,
+    weight: Weight = None,
+    drug: Drugs = None,
+) -> None:
+    """How much of the benefit each of the six arms of action carries (Shapley values over knock-outs)."""
+    with clear_errors():
+        folder = _output(out)
+        api = import_module("mscrenal.scenarios")
+        covariates = _patient(
+            egfr=egfr, uacr=uacr, hba1c=hba1c, age=age, sex=sex, weight_kg=weight, drugs=drug
+        )
+        wanted = Changes(horizon, (endpoint,) if endpoint else (), covariates).apply(
+            api.load_scenario(scenario)
+        )
+        with progress_bar(wanted.name) as step:
+            result = api.explain(
+                wanted,
+                arm=arm,
+                endpoint=endpoint,
+                draws=draws,
+                seed=seed,
+                workers=workers,
+                patients=patients,
+                progress=step,
+            )
+        _finish(result, folder, as_json)
+
+
+@main.command(epilog="Example:  [bold]mscrenal facts --draws 50 --json > facts.json[/bold]")
+def facts(
+    draws: Draws = 20, seed: Seed = 1, workers: Workers = None, as_json: Json = False, out: Out = None
+) -> None:
+    """The published facts that the model must reproduce, each beside the prediction."""
+    with clear_errors():
+        folder = _output(out)
+        api = import_module("mscrenal.scenarios")
+        with progress_bar("facts") as step:
+            result = api.facts(draws=draws, seed=seed, workers=workers, progress=step)
+        _finish(result, folder, as_json)
+
+
+def _plain_provenance() -> dict[str, Any]:
+    """What a list that was not computed can say of where it comes from."""
+    try:
+        return {"package": "mscrenal", "version": version("mscrenal")}
+    except PackageNotFoundError:
+        return {"package": "mscrenal"}
+
+
+if __name__ == "__main__":
+    main()

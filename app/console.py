@@ -1,0 +1,395 @@
+"""What people read on a terminal: tables, notes, progress and error messages.
+
+Tables go to standard output; progress, notes and errors to standard error, so that ``--json`` leaves
+standard output to one document. The same tables, as text, make the report (`mscrenal.app.report`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+__all__ = [
+    "DISCLAIMER",
+    "TextTable",
+    "clear_errors",
+    "error_console",
+    "progress_bar",
+    "show",
+    "text_tables",
+]
+
+DISCLAIMER = "Research and teaching tool, not medical advice."
+
+# What `simulate` prints; all observables are in --json and --out.
+MAIN_OBSERVABLES = (
+    "egfr",
+    "uacr",
+    "il6_serum",
+    "tnfa_serum",
+    "tgfb1_kidney",
+    "psmad3_kidney",
+    "fibrosis_area",
+    "hba1c",
+)
+MOST_ENDPOINTS = 6  # on a terminal
+MOST_TWO_LINED = 12  # arms; beyond, the terminal shows only the difference from the reference
+
+
+def error_console() -> Console:
+    """Standard error, looked up now (tests and pipes exchange it)."""
+    return Console(stderr=True, highlight=False)
+
+
+# --------------------------------------------------------------------------- numbers in words
+
+
+def decimals_for(values: Sequence[float]) -> int:
+    """Decimals that show two significant digits of the largest of `values`.
+
+    >>> decimals_for([0.48, -0.1]), decimals_for([68.0])
+    (2, 0)
+    """
+    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    if largest == 0:
+        return 0
+    return min(max(1 - math.floor(math.log10(largest)), 0), 4)
+
+
+def number(value: float | None, decimals: int, *, sign: bool = False) -> str:
+    """A number with a fixed count of decimals, a dash where there is none.
+
+    >>> number(1.234, 1, sign=True), number(-0.04, 1, sign=True), number(float("nan"), 1)
+    ('+1.2', '0.0', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    rounded = round(value, decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return f"{rounded:+.{decimals}f}" if sign and rounded else f"{rounded:.{decimals}f}"
+
+
+def interval(numbers: Sequence[float | None], decimals: int, *, sign: bool = False) -> str:
+    """'median (low, high)', a dash where there is no median; `sign` puts a plus before the median.
+
+    >>> interval((0.5, 0.2, 0.9), 1, sign=True)
+    '+0.5 (0.2, 0.9)'
+    """
+    median, low, high = numbers
+    if median is None or not math.isfinite(median):
+        return "–"
+    return f"{number(median, decimals, sign=sign)} ({number(low, decimals)}, {number(high, decimals)})"
+
+
+def engineering(value: float | None) -> str:
+    """Cells as people write them.
+
+    >>> engineering(3e6), engineering(0.0), engineering(None)
+    ('3e6', '0', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+# --------------------------------------------------------------------------- tables as text
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table ready to print: headings, and rows of cells that may hold line breaks."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: frozenset[int] = field(default_factory=lambda: frozenset({0}))
+    note: str = ""
+
+
+def text_tables(result: Any, *, brief: bool = False) -> list[TextTable]:
+    """The tables of a result in the order of reading. Numbers are rounded; files hold all digits.
+
+    With `brief`, compare shows the first endpoints only, and with many arms only the differences.
+    """
+    makers: dict[str, Callable[[Any], list[TextTable]]] = {
+        "simulate": _simulate_tables,
+        "explain": _explain_tables,
+        "scenarios": _scenarios_tables,
+    }
+    if result.command == "compare":
+        parts = getattr(result, "results", (result,))
+        return [table for part in parts for table in (_regimens(part), _endpoint_table(part, brief))]
+    return makers.get(result.command, _any_table)(result)
+
+
+def _regimens(result: Any) -> TextTable:
+    rows = []
+    for arm in result.arms:
+        interval_days = arm["interval_days"]
+        name = f"{arm['name']} (reference)" if arm["is_reference"] else arm["name"]
+        added = f" + {', '.join(arm['drugs_added'])}" if arm["drugs_added"] else ""
+        rows.append(
+            (
+                name,
+                arm["product"] + added,
+                arm["route"] or "–",
+                str(arm["n_doses"]),
+                arm["dose"] or "–",
+                "–" if interval_days is None else f"{interval_days:g}",
+                engineering(arm["total_cells_per_kg"]) if arm["n_doses"] else "–",
+            )
+        )
+    headings = ("Arm", "Product", "Route", "Doses", "Each dose", "Interval\n[days]", "Total\n[cells/kg]")
+    return TextTable(f"Regimens: {result.title}", headings, tuple(rows), frozenset({0, 1, 2}))
+
+
+def _endpoint_table(result: Any, brief: bool) -> TextTable:
+    """A row per arm, a column per endpoint: its own value, and below the difference from the reference."""
+    shown = result.endpoints[:MOST_ENDPOINTS] if brief else result.endpoints
+    one_line = brief and len(result.arms) > MOST_TWO_LINED
+    names = [wanted.name for wanted in shown]
+    decimals = {name: _endpoint_decimals(result, name) for name in names}
+    rows = []
+    for arm in result.arms:
+        cells = [f"{arm['name']} (reference)" if arm["is_reference"] else arm["name"]]
+        for name in names:
+            record = arm["endpoints"][name]
+            own = interval((record["median"], *record["ci90"]), decimals[name], sign=name != "time_to_eskd")
+            beside = record["vs_reference"]
+            difference = interval((beside["median"], *beside["ci90"]), decimals[name], sign=True)
+            chance = number(beside["prob_better"], 2)
+            second = "" if arm["is_reference"] or difference == "–" else f"Δ {difference} P {chance}"
+            cells.append(second or own if one_line else f"{own}\n{second}".rstrip())
+        rows.append(tuple(cells))
+    headings = []
+    for wanted in shown:
+        unit = "" if wanted.unit == "1" else wanted.unit.replace("percentage points", "%-points")
+        headings.append(f"{wanted.label}\n[{unit}]" if unit else wanted.label)
+    notes = [
+        f"Median (90 % band) at day {result.scenario.horizon_days:g}.",
+        f"Δ: difference from {result.reference}, that of percentages in percentage points.",
+        "P: share of draws in which the arm does better.",
+        *(
+            f"{wanted.label} is not defined: {result.undefined[wanted.name]}."
+            for wanted in shown
+            if wanted.name in result.undefined
+        ),
+    ]
+    if len(shown) < len(result.endpoints):
+        more = len(result.endpoints) - len(shown)
+        notes.append(f"{more} more endpoints: --json, --out, or choose with --endpoint.")
+    return TextTable(f"Endpoints: {result.title}", ("Arm", *headings), tuple(rows), note=" ".join(notes))
+
+
+def _endpoint_decimals(result: Any, name: str) -> int:
+    """Two digits of the values, and of the differences as long as that is no more than two decimals."""
+    records = [arm["endpoints"][name] for arm in result.arms]
+    own = decimals_for([record["median"] for record in records])
+    differences = decimals_for([record["vs_reference"]["median"] for record in records])
+    return max(own, min(differences, 2))
+
+
+def _nearest_days(days: Sequence[float], wanted: Sequence[float]) -> list[float]:
+    """The simulated days nearest to those wanted, each once."""
+
+    def nearest(to: float) -> float:
+        return min(days, key=lambda day: abs(day - to))
+
+    return list(dict.fromkeys(nearest(day) for day in wanted))
+
+
+def _simulate_tables(result: Any) -> list[TextTable]:
+    table = result.table
+    days = sorted(table["time_day"].unique())
+    wanted = _nearest_days(days, (0.0, days[-1] / 4, days[-1] / 2, days[-1]))
+    shown = [name for name in MAIN_OBSERVABLES if name in set(table["name"])] or list(table["name"].unique())[
+        :8
+    ]
+    rows = []
+    for name in shown:
+        part = table[table["name"] == name]
+        unit = part["unit"].iloc[0]
+        decimals = decimals_for(list(part["q50"])) + 1  # slow states move in the third digit
+        for place, arm in enumerate(part["arm"].unique()):
+            of_arm = part[part["arm"] == arm].set_index("time_day")
+            cells = [interval(tuple(of_arm.loc[day, ["q50", "q05", "q95"]]), decimals) for day in wanted]
+            rows.append((f"{name} [{unit}]" if place == 0 else "", str(arm), *cells))
+    headings = ("Observable", "Arm", *(f"Day {day:g}" for day in wanted))
+    note = "Median (90 % band). All observables and times: --json, --out."
+    return [TextTable(f"Trajectories: {result.title}", headings, tuple(rows), frozenset({0, 1}), note)]
+
+
+def _explain_tables(result: Any) -> list[TextTable]:
+    table = result.table
+    decimals = decimals_for(list(table["shapley_median"]) + list(table["shapley_high"]))
+    rows = []
+    for record in table.to_dict("records"):
+        share = interval([record[f"shapley_{k}"] for k in ("median", "low", "high")], decimals, sign=True)
+        loss = interval([record[f"knock_out_{k}"] for k in ("median", "low", "high")], decimals, sign=True)
+        rows.append((str(record["name"]), share, loss))
+    unit = result.endpoint.difference_unit
+    bracket = "" if unit == "1" else f"\n[{unit}]"
+    headings = ("Arm of action", f"Share of the effect{bracket}", f"Lost when knocked out alone{bracket}")
+    note = f"{result.question} Median (90 % band); {result.endpoint.better} is better."
+    return [TextTable(result.title, headings, tuple(rows), note=note)]
+
+
+def _scenarios_tables(result: Any) -> list[TextTable]:
+    rows = [(s.name, s.title, s.source or "–", str(len(s.arms))) for s in result.scenarios]
+    note = "`mscrenal scenarios NAME > mine.toml` gives one to edit."
+    return [
+        TextTable("Scenarios", ("Name", "Title", "Source", "Arms"), tuple(rows), frozenset({0, 1, 2}), note)
+    ]
+
+
+def _any_table(result: Any) -> list[TextTable]:
+    """A result that brings its own table (facts): its summary if it has one, numbers to four digits."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, bool) or type(value).__name__ == "bool":
+            return "yes" if value else "NO"
+        if isinstance(value, float):
+            return "–" if not math.isfinite(value) else f"{value:.4g}"
+        if isinstance(value, (list, tuple)):
+            return "(" + ", ".join(cell(item) for item in value) + ")"
+        return "–" if value is None else str(value)
+
+    table = result.table
+    words = {
+        place
+        for place, name in enumerate(table.columns)
+        if table[name].map(lambda v: isinstance(v, str)).any()
+    }
+    rows = tuple(tuple(cell(value) for value in row) for row in table.itertuples(index=False))
+    title = getattr(result, "title", result.command)
+    return [TextTable(str(title), tuple(str(name) for name in table.columns), rows, frozenset(words | {0}))]
+
+
+# --------------------------------------------------------------------------- terminal
+
+
+def show(result: Any, console: Console | None = None) -> None:
+    """Print a result's tables and what a reader must know beside them."""
+    out = console or Console(highlight=False)
+    if getattr(result, "question", "") and result.command == "compare":
+        out.print(Text(result.question, style="italic"))
+    if hasattr(result, "band_note"):
+        out.print(Text(f"{result.band_note[0].upper()}{result.band_note[1:]}.", style="dim"))
+    for table in text_tables(result, brief=True):
+        out.print()
+        _print_table(out, table)
+    extrapolated = list(getattr(result, "extrapolated", ()))
+    if extrapolated:
+        out.print("\n[bold]Extrapolated[/bold] (class priors, rodents only, or beyond the horizon):")
+        listed = Table.grid(padding=(0, 1))
+        for note in extrapolated:
+            listed.add_row(" -", Text(str(note)))
+        out.print(listed)
+    out.print()
+
+
+def _width(cell: str) -> int:
+    return max((len(line) for line in cell.split("\n")), default=0)
+
+
+def _print_table(out: Console, table: TextTable) -> None:
+    """Print a table; one too wide for the terminal goes on below, its first column repeated."""
+    heading = Text(table.title, style="bold")
+    first = min(max((_width(row[0]) for row in table.rows), default=8), max(20, out.width // 4))
+    blocks = _blocks(table, out.width, first)
+    for place, columns in enumerate(blocks):
+        out.print(heading if place == 0 else "")
+        out.print(_rich_table(table, columns, first))
+    if table.note:
+        out.print(Text(table.note, style="dim"))
+
+
+def _blocks(table: TextTable, width: int, first: int) -> list[list[int]]:
+    """Which columns stand side by side. A table of words is never split: its cells wrap."""
+    others = list(range(1, len(table.headings)))
+    if len(table.left) > 1:
+        return [others]
+    needs = [
+        max([_width(table.headings[c]), *(_width(row[c]) for row in table.rows)], default=1) + 2
+        for c in others
+    ]
+    blocks: list[list[int]] = [[]]
+    used = first + 2
+    for column, need in zip(others, needs, strict=True):
+        if blocks[-1] and used + need > width:
+            blocks.append([])
+            used = first + 2
+        blocks[-1].append(column)
+        used += need
+    return blocks
+
+
+def _rich_table(table: TextTable, columns: Sequence[int], first: int) -> Table:
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", row_styles=["", ""])
+    words = len(table.left) > 1
+    made.add_column(
+        escape(table.headings[0]), overflow="fold", max_width=None if words else first, no_wrap=False
+    )
+    for column in columns:
+        left = column in table.left
+        made.add_column(
+            escape(table.headings[column]),
+            justify="left" if left else "right",
+            overflow="fold",
+            no_wrap=not words,
+        )
+    for row in table.rows:
+        made.add_row(*(escape(row[c]) for c in (0, *columns)))
+    return made
+
+
+Step = Callable[..., None]
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Step]:
+    """A bar with the remaining time on standard error; call it with (done, total, what is next)."""
+    console = error_console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # Off a terminal there is nobody to watch: logs stay free of bars.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def step(done: int, total: int, now: str = "") -> None:
+            bar.update(task, completed=done, total=total, description=now or what)
+
+        yield step
+
+
+def _ours(error: BaseException) -> bool:
+    return any(cls.__module__.startswith("mscrenal.") for cls in type(error).__mro__)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn our own errors into one message and exit code 2, an interruption into 130.
+
+    Anything else is a defect and keeps its traceback.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        error_console().print("[bold]Interrupted.[/bold] Nothing was written beyond what is reported above.")
+        raise typer.Exit(130) from None
+    except ValueError as error:
+        if not _ours(error):
+            raise
+        error_console().print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+        raise typer.Exit(2) from None

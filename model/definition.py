@@ -1,0 +1,83 @@
+"""The one definition of the model: all modules, drugs and products put together.
+
+What can be sampled is listed in `sampled_parameters`: biology under its own name, a species' or a
+disease's value as ``species.human.translation`` or ``insult.stz.beta_set``, a product's as
+``product.UC.potency_metabolic``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import resources
+
+from mscrenal.model.build import Model, build
+from mscrenal.model.declare import Parameter
+from mscrenal.model.drugs import DRUGS
+from mscrenal.model.insults import DISEASES
+from mscrenal.model.observables import OBSERVABLES
+from mscrenal.model.processes import (
+    autoimmunity,
+    effectors,
+    exposure,
+    fibrosis,
+    inflammation,
+    kidney,
+    metabolism,
+    oxidative_stress,
+    variability,
+)
+from mscrenal.model.products import PRODUCT_PARAMETERS, PRODUCTS
+from mscrenal.model.species import SPECIES
+
+__all__ = ["MODULES", "definition_hash", "model", "sampled_parameters"]
+
+MODULES = (exposure, effectors, metabolism, oxidative_stress, inflammation, fibrosis, kidney, autoimmunity, variability)
+
+
+@cache
+def model(slots: int = 1) -> Model:
+    """The whole model, for arms that mix at most `slots` products."""
+    return build(
+        states=[s for m in MODULES for s in getattr(m, "STATES", ())],
+        inputs=[*exposure.INPUTS, *(d.input for d in DRUGS.values())],
+        processes=[p for m in MODULES for p in getattr(m, "PROCESSES", ())],
+        quantities=[q for m in MODULES for q in getattr(m, "QUANTITIES", ())],
+        observables=OBSERVABLES,
+        effects=[*effectors.ARM_EFFECTS, *(e for d in DRUGS.values() for e in d.effects)],
+        # A Parameter at the top level of a module is declared, whoever uses it there.
+        parameters=[
+            *PRODUCT_PARAMETERS, *variability.ETAS,
+            *(p for m in MODULES for p in vars(m).values() if isinstance(p, Parameter)),
+        ],
+        slots=slots,
+    )
+
+
+@cache
+def sampled_parameters() -> dict[str, Parameter]:
+    """Every number with a prior that is not fixed, by the name under which it is drawn."""
+    table = {p.name: p for p in model().parameters.values() if p.sampled and p.scope in ("biology", "drug")}
+    for prefix, owners in (("species", SPECIES), ("insult", DISEASES)):
+        for owner in owners.values():
+            table |= {f"{prefix}.{owner.name}.{p.name}": p for p in owner.sets if p.sampled}
+    for item in PRODUCTS.values():
+        table |= {f"product.{item.name}.{p.name}": p for p in item.parameters if p.sampled}
+    return table
+
+
+@cache
+def definition_hash() -> str:
+    """SHA-256 over the source of the model package: it changes when any declaration does."""
+    digest = hashlib.sha256()
+    root = resources.files("mscrenal.model")
+    pending = [("", root)]
+    while pending:
+        path, folder = pending.pop()
+        for entry in sorted(folder.iterdir(), key=lambda e: e.name):
+            name = f"{path}/{entry.name}"
+            if entry.is_dir() and entry.name != "__pycache__":
+                pending.append((name, entry))
+            elif entry.name.endswith(".py"):
+                digest.update(name.encode() + b"\0" + entry.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,19 @@
+"""CCR2 inhibitor, a single-pathway blocker with a published ceiling."""
+
+from __future__ import annotations
+
+from mscrenal.model.declare import Assumed
+from mscrenal.model.drugs.base import Drug, scales
+
+DRUG = Drug(
+    name="ccr2-inhibitor",
+    title="CCR2 inhibitor",
+    kind="research",
+    effects=scales(
+        "ccr2-inhibitor",
+        (
+            ("m1_recruitment", -0.4, 0.12, "log ratio of monocyte recruitment", Assumed("partial occupancy of the receptor")),
+        ),
+    ),
+    note="UACR -16 % and -10 % (dezeeuw2015); -15 % with a CCL2 antagonist (emapticap_t2d).",
+)

@@ -1,0 +1,1 @@
+"""The processes of the model, one module of biology a file."""

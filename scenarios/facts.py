@@ -1,0 +1,1545 @@
+"""The published facts that the model must reproduce: data in, prediction beside target out.
+
+The facts themselves stand in ``facts_table.toml``: what the source says, for whom, with what tolerance,
+and what is computed. Here is the machinery: virtual trial populations, small pure statistics, and the
+evaluation. What a fact needs is simulated once per population, all its arms and times together.
+
+How uncertainty is told. `predicted` is at the medians of the parameters: for a typical patient that one
+patient, for a population all of its patients. `ci90` is over parameter draws: for a typical patient each
+draw is simulated as it is; for a population a small set of patients meets the medians and (half of) the
+draws, and the change of the statistic from medians to draw, in those same patients, is laid around the
+prediction. That is a control variate: it costs a tenth of simulating everybody under every draw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from mscrenal.calibration import evidence
+from mscrenal.model.declare import nearest
+from mscrenal.scenarios.endpoints import DAYS_PER_YEAR, ESKD_EGFR, slope, value_at
+from mscrenal.scenarios.results import Result, plain
+from mscrenal.scenarios.style import FAINT, OKABE_ITO, house_style, nice_unit
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
+from scipy.stats import rankdata, truncnorm
+
+__all__ = [
+    "FACTS_FILE",
+    "STATISTICS",
+    "Fact",
+    "FactArm",
+    "FactCheck",
+    "FactError",
+    "FactPopulation",
+    "FactTable",
+    "FactsResult",
+    "ModelSimulator",
+    "Sample",
+    "VirtualPatients",
+    "concordance",
+    "drop_probability",
+    "facts",
+    "first_confirmed_day",
+    "geometric_mean_ratio",
+    "load_facts",
+    "nonlinear_probability",
+    "rank_correlation",
+    "reference_change_value",
+    "virtual_patients",
+]
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Theta = Mapping[str, float]
+
+FACTS_FILE = Path(__file__).with_name("facts_table.toml")
+OBSERVABLES = ("egfr", "uacr", "serum_creatinine", "urine_protein_24h", "fibrosis_area")
+REPLICATES = 40  # sets of noisy readings per patient: the noise of shares falls below that of patients
+DRAW_PATIENTS = 16  # patients of a population that meet the draws
+MOST_FAILED = 0.05  # a check over more failed subjects than this cannot pass
+STRICT = ConfigDict(extra="forbid")
+
+
+class FactError(ValueError):
+    """The table of facts contradicts itself, or a fact cannot be evaluated."""
+
+
+# =========================================================================== the facts as data
+
+
+@dataclass(frozen=True, config=STRICT)
+class Value:
+    """A number and where it comes from."""
+
+    value: float
+    source: str = ""
+    derived: str = ""
+    assumed: str = ""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Covariate:
+    """How a covariate varies: centre (mean, or median for UACR) after truncation, SD (or geometric SD)."""
+
+    centre: float
+    spread: float | None = None
+    low: float = -math.inf
+    high: float = math.inf
+    source: str = ""
+    derived: str = ""
+    assumed: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.low < self.centre < self.high:
+            raise ValueError(
+                f"centre {self.centre:g} must lie between low {self.low:g} and high {self.high:g}"
+            )
+        if self.spread is not None and self.spread <= 0:
+            raise ValueError(f"spread must be above 0, got {self.spread:g}; leave it out for a constant")
+
+    def at(self, u: Array, *, log: bool) -> Array:
+        """Quantiles at `u` (n,) in (0, 1); log-normal if `log`."""
+        if self.spread is None:
+            return np.full(u.shape, self.centre)
+        if log:
+            low = math.log(self.low) if self.low > 0 else -math.inf
+            return np.exp(
+                _truncated(u, math.log(self.centre), math.log(self.spread), low, math.log(self.high), 0.5)
+            )
+        return _truncated(u, self.centre, self.spread, self.low, self.high, None)
+
+
+def _truncated(u: Array, centre: float, sd: float, low: float, high: float, at: float | None) -> Array:
+    """Quantiles of a truncated normal, shifted so that its mean (or quantile `at`) is `centre`."""
+    location = _location(centre, sd, low, high, at)
+    ends = ((low - location) / sd, (high - location) / sd)
+    return np.asarray(truncnorm.ppf(u, *ends, loc=location, scale=sd), dtype=float)
+
+
+@lru_cache(maxsize=512)
+def _location(centre: float, sd: float, low: float, high: float, at: float | None) -> float:
+    """Mean before truncation that puts the mean (or quantile `at`) after it at `centre`."""
+
+    def miss(location: float) -> float:
+        shape = {"a": (low - location) / sd, "b": (high - location) / sd, "loc": location, "scale": sd}
+        there = truncnorm.mean(**shape) if at is None else truncnorm.ppf(at, **shape)
+        return float(there - centre)
+
+    reach = 4.0 * sd
+    bracketed = miss(centre - reach) < 0 < miss(centre + reach)
+    return float(brentq(miss, centre - reach, centre + reach)) if bracketed else centre
+
+
+@dataclass(frozen=True, config=STRICT)
+class FactPopulation:
+    """Who a fact is about. A ``typical`` one is a single patient at the centres, without random effects."""
+
+    name: str
+    title: str
+    age: Covariate
+    hba1c: Covariate
+    duration_years: Covariate
+    egfr: Covariate
+    uacr: Covariate
+    male_share: Value
+    other_hba1c: Value
+    kind: Literal["typical", "population"] = "population"
+    disease: str = "diabetic"
+    diabetic_share: Value | None = None
+    other_disease: str = ""
+    drugs: tuple[str, ...] = ()
+    drug_shares: dict[str, float] = field(default_factory=dict)
+    sledai: Value | None = None
+    relative_size: float = 1.0
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.diabetic_share is None) != (self.other_disease == ""):
+            raise ValueError("diabetic_share and other_disease go together")
+
+    @property
+    def covariates(self) -> dict[str, Covariate]:
+        """The covariates that are drawn, by name."""
+        return {name: getattr(self, name) for name in ("age", "hba1c", "duration_years", "egfr", "uacr")}
+
+
+@dataclass(frozen=True, config=STRICT)
+class Addition:
+    """A drug that an arm adds, by default just after the visit of day 0, so that baseline is untreated."""
+
+    drug: str
+    start_day: float = 0.01
+    stop_day: float | None = None
+    level: float = 1.0
+
+
+@dataclass(frozen=True, config=STRICT)
+class FactArm:
+    """What is added to a population's own drugs."""
+
+    name: str
+    add: tuple[Addition, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Attrition:
+    """A share of people that a source saw leave (die, stop) within some weeks, as a constant hazard."""
+
+    percent: float
+    weeks: float
+    source: str
+
+    @property
+    def per_day(self) -> float:
+        """The hazard, 1/day."""
+        return -math.log1p(-self.percent / 100.0) / (7.0 * self.weeks)
+
+
+@dataclass(frozen=True, config=STRICT)
+class HardEndpoint:
+    """An event: eGFR sustained below a share of baseline or below a level; death competes, or counts."""
+
+    name: str
+    title: str
+    horizon_days: float
+    death: Attrition
+    decline: float = 0.0
+    eskd_egfr: float = ESKD_EGFR
+    death_counts: bool = False
+    visit_days: float = 122.0
+    note: str = ""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Response:
+    """A responder's rule at one visit: protein (g/d), its relative fall, eGFR kept."""
+
+    name: str
+    title: str
+    day: float
+    protein_max: float = math.inf
+    protein_fall: float = 0.0
+    egfr_kept_share: float = 0.0
+    egfr_floor: float = math.inf
+    completion: Attrition | None = None
+    assumed: str = ""
+
+    @property
+    def completing(self) -> float:
+        """Share of patients who are still there at the visit. `completion` says how many stay, not leave."""
+        if self.completion is None:
+            return 1.0
+        leavers = Attrition(100.0 - self.completion.percent, self.completion.weeks, self.completion.source)
+        return math.exp(-leavers.per_day * self.day)
+
+
+@dataclass(frozen=True, config=STRICT)
+class FactCheck:
+    """One number to reproduce. `tolerance`, `within` and `within_percent` are three ways to say the same."""
+
+    id: str
+    population: str
+    statistic: str
+    unit: str
+    arm: str = "placebo"
+    versus: str = ""
+    arms: tuple[str, ...] = ()
+    observable: str = "egfr"
+    subset: Literal["", "diabetic", "not diabetic"] = ""
+    from_day: float = 0.0
+    day: float | None = None
+    every_days: float | None = None
+    threshold: float | None = None
+    endpoint: str = ""
+    response: str = ""
+    target: float | None = None
+    tolerance: tuple[float, float] | None = None
+    within: float | None = None
+    within_percent: float | None = None
+    source: str = ""
+    derived: str = ""
+    note: str = ""
+    not_modelled: str = ""
+    headline: bool = False
+
+    def __post_init__(self) -> None:
+        given = [way for way in (self.tolerance, self.within, self.within_percent) if way is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of tolerance, within, within_percent")
+        if self.tolerance is None and self.target is None:
+            raise ValueError("within and within_percent need a target")
+        low, high = self.bounds
+        if not low < high or (self.target is not None and not low <= self.target <= high):
+            raise ValueError(f"tolerance {low:g} to {high:g} must rise and hold the target {self.target}")
+        if (self.statistic == "not_modelled") != bool(self.not_modelled):
+            raise ValueError("statistic 'not_modelled' goes with a not_modelled note, and only it")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest prediction that passes."""
+        if self.tolerance is not None:
+            return self.tolerance
+        assert self.target is not None  # checked when the check was made
+        half = (
+            self.within
+            if self.within is not None
+            else abs(self.target) * (self.within_percent or 0.0) / 100.0
+        )
+        return (self.target - half, self.target + half)
+
+    @property
+    def at(self) -> float:
+        """`day`, for the statistics that need one."""
+        if self.day is None:
+            raise FactError(f"Check {self.id!r}: statistic {self.statistic!r} needs a day.")
+        return self.day
+
+    @property
+    def all_arms(self) -> tuple[str, ...]:
+        """Every arm the check reads."""
+        return self.arms or tuple(arm for arm in (self.arm, self.versus) if arm)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Fact:
+    """A published fact: sources, what is computed, and its checks. It passes if all of them do."""
+
+    number: int
+    id: str
+    title: str
+    source: tuple[str, ...]
+    basis: Literal["used to set priors", "independent"]
+    computed: str
+    check: tuple[FactCheck, ...]
+
+    @property
+    def headline(self) -> FactCheck:
+        """The check that stands for the fact in a one-line table."""
+        return next((check for check in self.check if check.headline), self.check[0])
+
+
+@plain_dataclass(frozen=True)
+class FactTable:
+    """Everything that ``facts_table.toml`` says, cross-checked."""
+
+    facts: tuple[Fact, ...]
+    populations: Mapping[str, FactPopulation]
+    arms: Mapping[str, FactArm]
+    endpoints: Mapping[str, HardEndpoint]
+    responses: Mapping[str, Response]
+
+    def checks_of(self, population: str) -> list[FactCheck]:
+        """The checks on one population, those that nobody can compute left out."""
+        return [c for f in self.facts for c in f.check if c.population == population and not c.not_modelled]
+
+
+def load_facts(path: str | Path = FACTS_FILE) -> FactTable:
+    """Read a table of facts. Raises FactError: file, entry, what was given, what is allowed."""
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise FactError(f"{path.name}: {error}.") from error
+    sections = {"defaults", "population", "arm", "endpoint", "response", "fact"}
+    for section in data:
+        if section not in sections:
+            raise FactError(f"{path.name}: unknown section {section!r}.{nearest(section, sections)}")
+    defaults = data.get("defaults", {})
+    people = {name: {**defaults, **entry} for name, entry in data.get("population", {}).items()}
+    table = FactTable(
+        facts=tuple(
+            _parsed(Fact, entry, path, f"fact {entry.get('id', '?')!r}") for entry in data.get("fact", [])
+        ),
+        populations=_named(FactPopulation, people, path, "population"),
+        arms=_named(FactArm, data.get("arm", {}), path, "arm"),
+        endpoints=_named(HardEndpoint, data.get("endpoint", {}), path, "endpoint"),
+        responses=_named(Response, data.get("response", {}), path, "response"),
+    )
+    _cross_check(table, path)
+    return table
+
+
+def _parsed(kind: type[Any], entry: Mapping[str, Any], path: Path, what: str) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FactError(f"{path.name}: {what}, {where or 'entry'}: {first['msg']}.") from error
+
+
+def _named(kind: type[Any], entries: Mapping[str, Any], path: Path, what: str) -> dict[str, Any]:
+    return {
+        name: _parsed(kind, {"name": name, **entry}, path, f"{what} {name!r}")
+        for name, entry in entries.items()
+    }
+
+
+def _cross_check(table: FactTable, path: Path) -> None:
+    """Every name that a check uses exists, and it holds what its statistic needs."""
+    numbers = [fact.number for fact in table.facts]
+    if len(set(numbers)) != len(numbers):
+        raise FactError(f"{path.name}: fact numbers repeat: {numbers}.")
+    for fact in table.facts:
+        for check in fact.check:
+            where = f"{path.name}: fact {fact.id!r}, check {check.id!r}"
+            lookups: list[tuple[str, Iterable[str], str]] = [
+                (check.population, table.populations, "population"),
+                (check.statistic, STATISTICS, "statistic"),
+                (check.observable, OBSERVABLES, "observable"),
+                *((arm, table.arms, "arm") for arm in check.all_arms),
+            ]
+            lookups += [(check.endpoint, table.endpoints, "endpoint")] if check.endpoint else []
+            lookups += [(check.response, table.responses, "response")] if check.response else []
+            for name, known, what in lookups:
+                if name not in known:
+                    raise FactError(f"{where}: unknown {what} {name!r}.{nearest(name, known)}")
+            for needed in STATISTICS[check.statistic].needs:
+                if getattr(check, needed) in (None, "", ()):
+                    raise FactError(f"{where}: statistic {check.statistic!r} needs {needed!r}. Add it.")
+
+
+# =========================================================================== who is simulated
+
+
+def _stream(seed: int, *names: str) -> np.random.Generator:
+    """A random stream of its own for each purpose: what else is drawn does not move it."""
+    digest = hashlib.sha256("\0".join(names).encode()).digest()
+    words = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4)]
+    return np.random.default_rng([seed, *words])
+
+
+@plain_dataclass(frozen=True)
+class VirtualPatients:
+    """The covariates of a population's patients, each (n,), and their random effects on request."""
+
+    population: FactPopulation
+    seed: int
+    age: Array
+    hba1c: Array
+    duration_years: Array
+    egfr: Array
+    uacr: Array
+    male: Mask
+    diabetic: Mask
+    drugs: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return self.population.size
+
+    def eta(self, name: str, sd: float) -> Array:
+        """Normal random effects (n,), the same for a name whatever other effects there are."""
+        if self.population.kind == "typical":
+            return np.zeros(len(self))
+        return sd * np.asarray(ndtri(_stratified(self.population, self.seed, f"eta {name}")))
+
+
+def _stratified(population: FactPopulation, seed: int, dimension: str) -> Array:
+    """Latin hypercube: n equally likely strata of (0, 1), each hit at its middle, in an order of its own.
+
+    Quasi-random on purpose: means over 100 patients then vary as those over thousands of random ones.
+    """
+    n = population.size
+    if population.kind == "typical":
+        return np.full(n, 0.5)
+    order = _stream(seed, population.name, dimension).permutation(n)
+    return (order + 0.5) / n
+
+
+def virtual_patients(population: FactPopulation, seed: int) -> VirtualPatients:
+    """The `population.size` patients of a population; the same for the same seed."""
+
+    def u(dimension: str) -> Array:
+        return _stratified(population, seed, dimension)
+
+    drawn = {
+        name: np.full(population.size, covariate.centre)
+        if population.kind == "typical"
+        else covariate.at(u(name), log=name == "uacr")
+        for name, covariate in population.covariates.items()
+    }
+    share = 1.0 if population.diabetic_share is None else population.diabetic_share.value
+    diabetic = (u("disease") < share) & (population.disease == "diabetic")
+    if population.other_disease:
+        drawn["hba1c"] = np.where(diabetic, drawn["hba1c"], population.other_hba1c.value)
+    extra = {drug: u(f"drug {drug}") < part for drug, part in population.drug_shares.items()}
+    drugs = tuple(
+        population.drugs + tuple(drug for drug, taken in extra.items() if taken[i])
+        for i in range(population.size)
+    )
+    return VirtualPatients(
+        population, seed, male=u("sex") < population.male_share.value, diabetic=diabetic, drugs=drugs, **drawn
+    )
+
+
+class Simulator(Protocol):
+    """What simulates: returns arm -> observable -> (n_draws, n_patients, n_times), NaN where it failed.
+
+    population: with `size` set; its patients are those of `virtual_patients(population, seed)`. times:
+    days, rising from 0. theta_draws: one set of parameters per draw.
+    """
+
+    def __call__(
+        self,
+        population: FactPopulation,
+        arms: Sequence[FactArm],
+        times: Array,
+        theta_draws: Sequence[Theta],
+        seed: int,
+    ) -> Mapping[str, Mapping[str, Array]]: ...
+
+
+# =========================================================================== pure statistics
+
+
+def visits(start: float, stop: float, every: float) -> Array:
+    """Equally spaced days from `start` to `stop`, about `every` days apart.
+
+    >>> visits(0, 365, 122).round(1).tolist()
+    [0.0, 121.7, 243.3, 365.0]
+    """
+    return np.linspace(start, stop, max(2, round((stop - start) / every) + 1))
+
+
+def geometric_mean_ratio(above: ArrayLike, below: ArrayLike) -> float:
+    """Geometric mean over patients (n,) of a ratio.
+
+    >>> round(geometric_mean_ratio([400.0, 100.0], [200.0, 200.0]), 12)
+    1.0
+    """
+    return float(np.exp(np.mean(np.log(np.asarray(above, dtype=float) / np.asarray(below, dtype=float)))))
+
+
+def drop_probability(
+    before: ArrayLike, after: ArrayLike, threshold: float, proportional_var: float, additive_var: float
+) -> Array:
+    """Chance (n,) that a reading of `after` lies more than `threshold` (a share) below one of `before`.
+
+    before, after: true values (n,). Both are read once, with independent normal errors of variance
+    proportional_var x value^2 + additive_var. Closed form: second - (1 - threshold) first is normal.
+    >>> drop_probability([50.0], [45.0], 0.1, 0.01, 2.0).tolist()
+    [0.5]
+    """
+    first, second, kept = np.asarray(before, dtype=float), np.asarray(after, dtype=float), 1.0 - threshold
+    variance = (
+        proportional_var * second**2 + additive_var + kept**2 * (proportional_var * first**2 + additive_var)
+    )
+    chance: Array = ndtr((kept * first - second) / np.sqrt(variance))
+    return chance
+
+
+def reference_change_value(
+    creatinine: ArrayLike, kappa: ArrayLike, exponents: tuple[ArrayLike, float], cv_percent: Sequence[float]
+) -> Array:
+    """Percent (n,) by which two eGFR readings may differ with nothing having changed (two-sided 95 %).
+
+    creatinine, kappa (n,), mg/dL; exponents of the equation below and above kappa; cv_percent: the
+    independent sources of variation of creatinine. First order: CV(eGFR) = |exponent| CV(creatinine).
+    >>> reference_change_value([2.0], [0.9], (-0.3, -1.0), [3.0, 4.0]).round(2).tolist()
+    [13.86]
+    """
+    above = np.asarray(creatinine, dtype=float) >= np.asarray(kappa, dtype=float)
+    exponent = np.where(above, exponents[1], exponents[0])
+    return np.asarray(1.96 * math.sqrt(2.0) * np.abs(exponent) * math.hypot(*cv_percent))
+
+
+def first_confirmed_day(readings: ArrayLike, days: ArrayLike, decline: float, floor: float) -> Array:
+    """First visit after baseline at which a reading and the next one are below; infinity if none.
+
+    readings: (..., n_visits), baseline first; below: under `floor`, or under (1 - decline) x baseline
+    reading where `decline` is above 0.
+    >>> first_confirmed_day([[50, 28, 40, 29, 28, 27]], [0, 1, 2, 3, 4, 5], 0.4, 15.0).tolist()
+    [3.0]
+    """
+    values, at = np.asarray(readings, dtype=float), np.asarray(days, dtype=float)
+    below = values < floor
+    if decline > 0:
+        below |= values < (1.0 - decline) * values[..., :1]
+    confirmed = below[..., 1:-1] & below[..., 2:]
+    first = at[1:-1][np.argmax(confirmed, axis=-1)]
+    return np.where(confirmed.any(axis=-1), first, np.inf)
+
+
+def event_share(event_days: ArrayLike, death_per_day: float, horizon: float, *, death_counts: bool) -> float:
+    """Share with the event by `horizon` when death comes at a constant rate, independently.
+
+    If death counts, the event is whichever comes first; else only the event before death does.
+    >>> event_share([50.0, np.inf], 0.0, 100.0, death_counts=False)
+    0.5
+    """
+    days = np.asarray(event_days, dtype=float)
+    happened = days <= horizon
+    if death_counts:
+        return float(1.0 - np.mean(~happened) * math.exp(-death_per_day * horizon))
+    return float(np.mean(np.where(happened, np.exp(-death_per_day * np.minimum(days, horizon)), 0.0)))
+
+
+def person_years(event_days: ArrayLike, death_per_day: float, horizon: float) -> float:
+    """Mean time at risk, years: until the event, death or the horizon.
+
+    >>> person_years([DAYS_PER_YEAR, np.inf], 0.0, 2 * DAYS_PER_YEAR)
+    1.5
+    """
+    end = np.minimum(np.asarray(event_days, dtype=float), horizon)
+    days = end if death_per_day == 0 else -np.expm1(-death_per_day * end) / death_per_day
+    return float(np.mean(days)) / DAYS_PER_YEAR
+
+
+def nonlinear_probability(days: ArrayLike, readings: ArrayLike) -> Array:
+    """Posterior probability (...) that a path is a parabola rather than a straight line.
+
+    readings: (..., n_visits), at least 4 visits. Even prior odds; Bayes factor by BIC:
+    1 / (1 + exp((BIC_parabola - BIC_line) / 2)), BIC = n ln(RSS/n) + p ln n.
+    """
+    at, values = np.asarray(days, dtype=float), np.asarray(readings, dtype=float)
+    scaled, n = (at - at.mean()) / (at.max() - at.min()), at.size
+    residual = []
+    for degree in (1, 2):
+        basis, _ = np.linalg.qr(np.vander(scaled, degree + 1))
+        rest = values - (values @ basis) @ basis.T
+        residual.append(np.maximum((rest**2).sum(axis=-1), np.finfo(float).tiny))
+    difference = n * (np.log(residual[1]) - np.log(residual[0])) + math.log(n)
+    return np.asarray(1.0 / (1.0 + np.exp(np.clip(difference / 2.0, -700.0, 700.0))))
+
+
+def rank_correlation(x: ArrayLike, y: ArrayLike) -> Array:
+    """Spearman correlation along the last axis, (...); NaN if one of them is constant.
+
+    >>> rank_correlation([1.0, 2.0, 3.0, 4.0], [1.0, 4.0, 9.0, 16.0]).round(12).item()
+    1.0
+    """
+    ranks = [np.asarray(rankdata(values, axis=-1), dtype=float) for values in (x, y)]
+    a, b = (rank - rank.mean(axis=-1, keepdims=True) for rank in ranks)
+    scale = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+    return np.asarray(np.where(scale > 0, (a * b).sum(axis=-1) / np.where(scale > 0, scale, 1.0), np.nan))
+
+
+def concordance(marker: ArrayLike, event_probability: ArrayLike) -> float:
+    """Area under the curve of a marker (n,) for an event that each subject has with a probability (n,).
+
+    The chance that of two subjects, one with and one without the event, the one with it has the higher
+    marker (ties count half). NaN if nobody, or everybody, has the event.
+    >>> concordance([1.0, 2.0, 3.0], [0.0, 0.0, 1.0])
+    1.0
+    """
+    x, p = np.asarray(marker, dtype=float), np.asarray(event_probability, dtype=float)
+    weight = p[:, None] * (1.0 - p[None, :])
+    np.fill_diagonal(weight, 0.0)
+    higher = (x[:, None] > x[None, :]) + 0.5 * (x[:, None] == x[None, :])
+    return float((weight * higher).sum() / weight.sum()) if weight.sum() > 0 else math.nan
+
+
+def line_r2(x: ArrayLike, y: ArrayLike) -> float:
+    """R2 of the straight line of y on x; NaN with fewer than 3 finite points or without spread.
+
+    >>> line_r2([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
+    1.0
+    """
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    kept = np.isfinite(a) & np.isfinite(b)
+    if kept.sum() < 3 or np.ptp(a[kept]) == 0 or np.ptp(b[kept]) == 0:
+        return math.nan
+    return float(np.corrcoef(a[kept], b[kept])[0, 1] ** 2)
+
+
+# =========================================================================== a simulated population
+
+
+@lru_cache(maxsize=1)
+def _measurement() -> dict[str, float]:
+    """The residual errors that noise-floor facts need, from the evidence tables."""
+
+    def number(study: str, endpoint: str) -> float:
+        return float(evidence.find(study, endpoint)["value"].iloc[0])
+
+    return {
+        "egfr_proportional_var": number("goulooze2022", "egfr_residual_prop_var"),
+        "egfr_additive_var": number("goulooze2022", "egfr_residual_add_var"),
+        "uacr_log_sd": math.sqrt(number("goulooze2022", "uacr_residual_log_var")),
+        "creatinine_cv": number("frontmed2022_crvar", "creatinine_within_person_cv"),
+        "creatinine_assay_cv": 1.1,  # percent, in the note of frontmed2022_crvar, egfr_reference_change_value
+        "kappa_male": number("ckdepi2021", "ckdepi_kappa_male"),
+        "kappa_female": number("ckdepi2021", "ckdepi_kappa_female"),
+        "alpha_male": number("ckdepi2021", "ckdepi_alpha_male"),
+        "alpha_female": number("ckdepi2021", "ckdepi_alpha_female"),
+        "exponent_high": number("ckdepi2021", "ckdepi_exponent_high"),
+    }
+
+
+@plain_dataclass(frozen=True)
+class Sample:
+    """One population under one set of parameters: who they are and how they went, arm by arm.
+
+    paths: arm -> observable -> (n_patients, n_times). Only patients who succeeded in every arm.
+    """
+
+    patients: VirtualPatients
+    kept: Mask
+    times: Array
+    paths: Mapping[str, Mapping[str, Array]]
+
+    def __len__(self) -> int:
+        return int(self.kept.sum())
+
+    def at(self, arm: str, observable: str, day: float) -> Array:
+        """True values on a day, (n_patients,)."""
+        return value_at(self.paths[arm][observable][self.kept], self.times, day)
+
+    def path(self, arm: str, observable: str, days: Array) -> Array:
+        """True values on several days, (n_patients, n_days)."""
+        return np.stack([self.at(arm, observable, float(day)) for day in days], axis=-1)
+
+    def noise(self, what: str, n: int) -> Array:
+        """Standard normal errors (REPLICATES, n_patients, n): the same in every arm and draw."""
+        shape = (REPLICATES, len(self.patients), n)
+        stream = _stream(self.patients.seed, self.patients.population.name, f"readings of {what}", str(n))
+        return stream.standard_normal(shape)[:, self.kept]
+
+    def egfr_readings(self, arm: str, days: Array) -> Array:
+        """Measured eGFR, (REPLICATES, n_patients, n_days)."""
+        true, errors = self.path(arm, "egfr", days), _measurement()
+        sd = np.sqrt(errors["egfr_proportional_var"] * true**2 + errors["egfr_additive_var"])
+        return np.maximum(true + sd * self.noise("egfr", len(days)), 1.0)
+
+    def log_readings(self, arm: str, observable: str, days: Array) -> Array:
+        """Measured UACR or urine protein, (REPLICATES, n_patients, n_days)."""
+        factor = np.exp(_measurement()["uacr_log_sd"] * self.noise(observable, len(days)))
+        return self.path(arm, observable, days) * factor
+
+    def only(self, subset: str) -> Sample:
+        """The diabetic patients, or the others; everybody for ''."""
+        if not subset:
+            return self
+        inside = self.patients.diabetic if subset == "diabetic" else ~self.patients.diabetic
+        return replace(self, kept=self.kept & inside)
+
+
+# =========================================================================== the statistics of checks
+
+Compute = Callable[[Sample, FactCheck, FactTable], float]
+Days = Callable[[FactCheck, FactTable], Iterable[float]]
+
+
+@plain_dataclass(frozen=True)
+class Statistic:
+    """How a check is computed, on which days, what it must say, and between what it must lie."""
+
+    compute: Compute
+    days: Days
+    needs: tuple[str, ...] = ("day",)
+    limits: tuple[float, float] = (-math.inf, math.inf)
+
+
+def _ends(check: FactCheck, _: FactTable) -> Iterable[float]:
+    return (check.from_day, check.at)
+
+
+def _grid(check: FactCheck, _: FactTable) -> Array:
+    return visits(check.from_day, check.at, check.every_days or 91.0)
+
+
+def _endpoint_days(check: FactCheck, table: FactTable) -> Array:
+    wanted = table.endpoints[check.endpoint]
+    return visits(0.0, wanted.horizon_days, wanted.visit_days)
+
+
+def _against(check: FactCheck, of_arm: Callable[[str], float]) -> float:
+    """The arm's number, minus that of the arm it is compared with."""
+    return of_arm(check.arm) - (of_arm(check.versus) if check.versus else 0.0)
+
+
+def _mean_at(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    return _against(check, lambda arm: float(np.mean(sample.at(arm, check.observable, check.at))))
+
+
+def _mean_change(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    def changed(arm: str) -> float:
+        after, before = (sample.at(arm, check.observable, day) for day in (check.at, check.from_day))
+        return float(np.mean(after - before))
+
+    return _against(check, changed)
+
+
+def _arm_slopes(sample: Sample, check: FactCheck, table: FactTable, arm: str) -> Array:
+    days = _grid(check, table)
+    return slope(sample.path(arm, check.observable, days), days, start=days[0], stop=days[-1])
+
+
+def _slope(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    return _against(check, lambda arm: float(np.mean(_arm_slopes(sample, check, table, arm))))
+
+
+def _slope_sd(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    slopes = _arm_slopes(sample, check, table, check.arm)
+    return float(np.std(slopes, ddof=1)) if slopes.size > 1 else math.nan
+
+
+def _geomean_ratio(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    def ratio(arm: str) -> float:
+        after, before = (sample.at(arm, check.observable, day) for day in (check.at, check.from_day))
+        return geometric_mean_ratio(after, before)
+
+    return ratio(check.arm) / (ratio(check.versus) if check.versus else 1.0)
+
+
+def _geomean_percent(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    return 100.0 * (_geomean_ratio(sample, check, table) - 1.0)
+
+
+def _multiplicativity(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    """Ratio to baseline of the combination over the product of its parts'; 1 if they multiply."""
+    both, *single = (_geomean_ratio(sample, replace(check, arm=arm), table) for arm in check.arms)
+    return both / math.prod(single)
+
+
+def _share_drop(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    before, after = (sample.at(check.arm, "egfr", day) for day in (check.from_day, check.at))
+    errors = _measurement()
+    chance = drop_probability(
+        before, after, check.threshold or 0.0, errors["egfr_proportional_var"], errors["egfr_additive_var"]
+    )
+    return 100.0 * float(np.mean(chance))
+
+
+def _reference_change(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    errors, male = _measurement(), sample.patients.male[sample.kept]
+    kappa = np.where(male, errors["kappa_male"], errors["kappa_female"])
+    alpha = np.where(male, errors["alpha_male"], errors["alpha_female"])
+    creatinine = sample.at(check.arm, "serum_creatinine", check.at)
+    variation = (errors["creatinine_cv"], errors["creatinine_assay_cv"])
+    return float(
+        np.mean(reference_change_value(creatinine, kappa, (alpha, errors["exponent_high"]), variation))
+    )
+
+
+def _nonlinear(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    days = _grid(check, table)
+    return float(np.median(nonlinear_probability(days, sample.egfr_readings(check.arm, days))))
+
+
+def _event_days(sample: Sample, endpoint: HardEndpoint, days: Array, arm: str) -> Array:
+    return first_confirmed_day(sample.egfr_readings(arm, days), days, endpoint.decline, endpoint.eskd_egfr)
+
+
+def _event_share(sample: Sample, check: FactCheck, table: FactTable, arm: str) -> float:
+    endpoint, days = table.endpoints[check.endpoint], _endpoint_days(check, table)
+    at = _event_days(sample, endpoint, days, arm)
+    return event_share(at, endpoint.death.per_day, endpoint.horizon_days, death_counts=endpoint.death_counts)
+
+
+def _event_rate(sample: Sample, check: FactCheck, table: FactTable, arm: str) -> float:
+    """Events per 1000 person-years."""
+    endpoint, days = table.endpoints[check.endpoint], _endpoint_days(check, table)
+    exposure = person_years(
+        _event_days(sample, endpoint, days, arm), endpoint.death.per_day, endpoint.horizon_days
+    )
+    return 1000.0 * _event_share(sample, check, table, arm) / exposure
+
+
+def _endpoint_percent(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    return _against(check, lambda arm: 100.0 * _event_share(sample, check, table, arm))
+
+
+def _endpoint_rate(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    return _against(check, lambda arm: _event_rate(sample, check, table, arm))
+
+
+def _rate_ratio(sample: Sample, check: FactCheck, table: FactTable, arm: str, reference: str) -> float:
+    below = _event_rate(sample, check, table, reference)
+    return _event_rate(sample, check, table, arm) / below if below > 0 else math.nan
+
+
+def _endpoint_rate_ratio(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    return _rate_ratio(sample, check, table, check.arm, check.versus)
+
+
+def _surrogacy(sample: Sample, check: FactCheck, table: FactTable) -> tuple[Array, Array]:
+    """Slope gain and rate ratio of each arm against the first one."""
+    reference, *arms = check.arms
+    base = float(np.mean(_arm_slopes(sample, check, table, reference)))
+    gains = [float(np.mean(_arm_slopes(sample, check, table, arm))) - base for arm in arms]
+    ratios = [_rate_ratio(sample, check, table, arm, reference) for arm in arms]
+    return np.array(gains), np.array(ratios)
+
+
+def _log_ratios(ratios: Array) -> Array:
+    """Logarithms, NaN for an arm without events: its ratio is unknown, not zero."""
+    return np.log(np.where(ratios > 0, ratios, np.nan))
+
+
+def _surrogacy_r2(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    gains, ratios = _surrogacy(sample, check, table)
+    return line_r2(gains, _log_ratios(ratios))
+
+
+def _surrogacy_rate_ratio(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    gains, ratios = _surrogacy(sample, check, table)
+    logs = _log_ratios(ratios)
+    kept = np.isfinite(logs)
+    if not kept.any() or not (gains[kept] ** 2).sum():
+        return math.nan
+    per_unit = float((gains[kept] * logs[kept]).sum() / (gains[kept] ** 2).sum())
+    return math.exp(per_unit * (check.threshold or 0.0))
+
+
+def _surrogacy_worst(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    gains, ratios = _surrogacy(sample, check, table)
+    passing = ratios[(gains >= (check.threshold or 0.0)) & np.isfinite(ratios)]
+    return float(passing.max()) if passing.size else math.nan
+
+
+def _responder_percent(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    rule = table.responses[check.response]
+    days = np.array([0.0, rule.day])
+    protein = sample.log_readings(check.arm, "urine_protein_24h", days)
+    egfr = sample.egfr_readings(check.arm, days)
+    now, then = protein[..., 1], protein[..., 0]
+    responds = (now <= rule.protein_max) & (now <= (1.0 - rule.protein_fall) * then)
+    kept = (egfr[..., 1] >= rule.egfr_kept_share * egfr[..., 0]) | (egfr[..., 1] >= rule.egfr_floor)
+    return 100.0 * rule.completing * float(np.mean(responds & kept))
+
+
+def _slope_correlation(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    days = _grid(check, table)
+    slopes = slope(sample.egfr_readings(check.arm, days), days, start=days[0], stop=days[-1])
+    if check.observable == "uacr":
+        marker = sample.log_readings(check.arm, "uacr", days[:1])[..., 0]
+    else:
+        marker = np.broadcast_to(sample.at(check.arm, check.observable, days[0]), slopes.shape)
+    return float(np.mean(rank_correlation(marker, slopes)))
+
+
+def _endpoint_auc(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    endpoint, days = table.endpoints[check.endpoint], _endpoint_days(check, table)
+    happened = _event_days(sample, endpoint, days, check.arm) <= endpoint.horizon_days
+    return concordance(sample.at(check.arm, check.observable, 0.0), happened.mean(axis=0))
+
+
+def _not_modelled(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    return math.nan
+
+
+def _surrogacy_days(check: FactCheck, table: FactTable) -> Array:
+    return np.concatenate([_grid(check, table), _endpoint_days(check, table)])
+
+
+_SURROGACY_NEEDS = ("arms", "endpoint", "day", "every_days")
+STATISTICS: Mapping[str, Statistic] = {
+    "mean_at": Statistic(_mean_at, lambda check, _: (check.at,)),
+    "mean_change": Statistic(_mean_change, _ends),
+    "slope": Statistic(_slope, _grid, ("day", "every_days")),
+    "slope_sd": Statistic(_slope_sd, _grid, ("day", "every_days"), (0.0, math.inf)),
+    "geomean_ratio": Statistic(_geomean_ratio, _ends, limits=(0.0, math.inf)),
+    "geomean_percent_change": Statistic(_geomean_percent, _ends, limits=(-100.0, math.inf)),
+    "multiplicativity": Statistic(_multiplicativity, _ends, ("day", "arms"), (0.0, math.inf)),
+    "share_drop": Statistic(_share_drop, _ends, ("day", "threshold"), (0.0, 100.0)),
+    "reference_change_value": Statistic(
+        _reference_change, lambda check, _: (check.at,), limits=(0.0, math.inf)
+    ),
+    "nonlinear_probability": Statistic(_nonlinear, _grid, ("day", "every_days"), (0.0, 1.0)),
+    "endpoint_percent": Statistic(_endpoint_percent, _endpoint_days, ("endpoint",), (-100.0, 100.0)),
+    "endpoint_rate": Statistic(_endpoint_rate, _endpoint_days, ("endpoint",)),
+    "endpoint_rate_ratio": Statistic(
+        _endpoint_rate_ratio, _endpoint_days, ("endpoint", "versus"), (0.0, math.inf)
+    ),
+    "endpoint_auc": Statistic(_endpoint_auc, _endpoint_days, ("endpoint",), (0.0, 1.0)),
+    "surrogacy_r2": Statistic(_surrogacy_r2, _surrogacy_days, _SURROGACY_NEEDS, (0.0, 1.0)),
+    "surrogacy_rate_ratio": Statistic(
+        _surrogacy_rate_ratio, _surrogacy_days, (*_SURROGACY_NEEDS, "threshold"), (0.0, math.inf)
+    ),
+    "surrogacy_worst_above_threshold": Statistic(
+        _surrogacy_worst, _surrogacy_days, (*_SURROGACY_NEEDS, "threshold"), (0.0, math.inf)
+    ),
+    "responder_percent": Statistic(
+        _responder_percent,
+        lambda check, table: (0.0, table.responses[check.response].day),
+        ("response",),
+        (0.0, 100.0),
+    ),
+    "slope_correlation": Statistic(_slope_correlation, _grid, ("day", "every_days"), (-1.0, 1.0)),
+    "not_modelled": Statistic(_not_modelled, lambda check, _: (), ()),
+}
+
+
+# =========================================================================== the evaluation
+
+
+@plain_dataclass(frozen=True)
+class CheckResult:
+    """A check with its prediction. `passed` is None where nothing can be computed."""
+
+    fact: Fact
+    check: FactCheck
+    predicted: float
+    draws: Array
+    subjects: int
+    failed: int
+
+    @property
+    def ci90(self) -> tuple[float, float]:
+        """5 and 95 % quantiles over parameter draws; NaN without draws."""
+        finite = self.draws[np.isfinite(self.draws)]
+        return (math.nan, math.nan) if finite.size == 0 else tuple(np.quantile(finite, (0.05, 0.95)).tolist())
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the prediction lies inside the tolerance, nearly all subjects having succeeded."""
+        if self.check.not_modelled:
+            return None
+        low, high = self.check.bounds
+        enough = self.failed <= MOST_FAILED * self.subjects
+        return bool(enough and low <= self.predicted <= high)
+
+
+@plain_dataclass(frozen=True)
+class _Need:
+    """What one population has to be simulated for."""
+
+    population: FactPopulation
+    checks: tuple[FactCheck, ...]
+    arms: tuple[FactArm, ...]
+    times: Array
+
+
+def _needs(table: FactTable) -> list[_Need]:
+    needs = []
+    for name, population in table.populations.items():
+        checks = tuple(table.checks_of(name))
+        if not checks:
+            continue
+        arms = dict.fromkeys(arm for check in checks for arm in check.all_arms)
+        days = [0.0, *(float(d) for c in checks for d in STATISTICS[c.statistic].days(c, table))]
+        needs.append(_Need(population, checks, tuple(table.arms[a] for a in arms), np.unique(days)))
+    return needs
+
+
+def _samples(
+    need: _Need, size: int, thetas: Sequence[Theta], seed: int, simulate: Simulator
+) -> tuple[list[Sample], list[int]]:
+    """One sample per draw, and how many of its subjects failed."""
+    population = replace(need.population, size=size)
+    patients = virtual_patients(population, seed)
+    result = simulate(population, need.arms, need.times, thetas, seed)
+    samples, failed = [], []
+    for draw in range(len(thetas)):
+        paths = {arm: {name: values[draw] for name, values in seen.items()} for arm, seen in result.items()}
+        broken = [np.isnan(values).any(axis=-1) for seen in paths.values() for values in seen.values()]
+        kept = ~np.any(broken, axis=0)
+        samples.append(Sample(patients, kept, need.times, paths))
+        failed.append(int((~kept).sum()))
+    return samples, failed
+
+
+def _number(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    people = sample.only(check.subset)
+    return STATISTICS[check.statistic].compute(people, check, table) if len(people) else math.nan
+
+
+def _evaluate(
+    need: _Need, table: FactTable, thetas: Sequence[Theta], patients: int, seed: int, simulate: Simulator
+) -> dict[int, tuple[float, Array, int, int]]:
+    """Per check (by identity): prediction, draws, subjects, failed subjects."""
+    median, draws = thetas[0], list(thetas[1:])
+    if need.population.kind == "typical":
+        samples, failed = _samples(need, 1, thetas, seed, simulate)
+        subjects, lost, whole, around = 1, failed[0], samples[0], samples
+    else:
+        size = max(2, round(patients * need.population.relative_size))
+        (whole,), (lost,) = _samples(need, size, [median], seed, simulate)
+        few = draws[: (len(draws) + 1) // 2]
+        around, _ = (
+            _samples(need, min(size, DRAW_PATIENTS), [median, *few], seed, simulate) if few else ([], [])
+        )
+        subjects = size
+    results = {}
+    for check in need.checks:
+        predicted = _number(whole, check, table)
+        moved = [predicted + _moved(check, table, around[0], sample) for sample in around[1:]]
+        limits = STATISTICS[check.statistic].limits
+        results[id(check)] = (predicted, np.clip(np.array(moved), *limits), subjects, lost)
+    return results
+
+
+def _moved(check: FactCheck, table: FactTable, median: Sample, draw: Sample) -> float:
+    """Change of a check's number from the medians to a draw, in the patients who succeeded in both."""
+    both = median.kept & draw.kept
+    before, after = (_number(replace(sample, kept=both), check, table) for sample in (median, draw))
+    return after - before
+
+
+def facts(
+    *,
+    draws: int = 20,
+    seed: int = 1,
+    patients: int = 128,
+    workers: int | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+    only: Sequence[int] | None = None,
+    simulate_population: Simulator | None = None,
+    theta_draws: Sequence[Theta] | None = None,
+    table: FactTable | None = None,
+) -> FactsResult:
+    """Set every published fact beside the model's prediction.
+
+    draws: parameter draws behind `ci90` (0: none). patients: size of a virtual population; some take
+    half of it. workers: processes, by default as many as there are CPUs, at most 4. progress: called
+    with populations done, all of them, and the next one's title. only: numbers of the facts wanted.
+
+    Other: simulate_population replaces the model (see `Simulator`); theta_draws gives the parameters,
+    medians first, instead of `mscrenal.calibration.draws`; table another table of facts.
+    Raises FactError for sizes that make no sense or unknown fact numbers.
+    """
+    for name, size, least in (("draws", draws, 0), ("patients", patients, 2)):
+        if isinstance(size, bool) or not isinstance(size, int) or size < least:
+            raise FactError(f"{name} must be a whole number of {least} or more, got {size!r}.")
+    whole = table or load_facts()
+    wanted = _only(whole, only)
+    parameters: dict[str, Any] = {"origin": "given"}
+    if theta_draws is None:
+        theta_draws, parameters = _parameters(draws, seed)
+    needs, computed = _needs(wanted), {}
+    failures: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        if simulate_population is None:
+            simulate_population = stack.enter_context(closing(ModelSimulator(workers, failures)))
+        for done, need in enumerate(needs):
+            if progress is not None:
+                progress(done, len(needs), need.population.title)
+            computed.update(_evaluate(need, wanted, theta_draws, patients, seed, simulate_population))
+        if progress is not None:
+            progress(len(needs), len(needs), "")
+    nothing = (math.nan, np.array([]), 0, 0)
+    results = tuple(
+        CheckResult(fact, check, *computed.get(id(check), nothing))
+        for fact in wanted.facts
+        for check in fact.check
+    )
+    return FactsResult(
+        command="facts",
+        title="Published facts beside the model's prediction",
+        question="Does the model reproduce what is known of untreated and drug-treated kidney disease?",
+        provenance={
+            **parameters,
+            "draws": len(theta_draws) - 1,
+            "seed": seed,
+            "patients": patients,
+            "evidence_hash": evidence.evidence_hash(),
+            "assumptions": _assumptions(wanted),
+        },
+        results=results,
+        failed=tuple(failures),
+    )
+
+
+def _only(table: FactTable, numbers: Sequence[int] | None) -> FactTable:
+    if numbers is None:
+        return table
+    known = {fact.number: fact for fact in table.facts}
+    for number in numbers:
+        if number not in known:
+            raise FactError(f"There is no fact {number!r}. Allowed: {', '.join(map(str, sorted(known)))}.")
+    return replace(table, facts=tuple(fact for fact in table.facts if fact.number in numbers))
+
+
+def _parameters(draws: int, seed: int) -> tuple[list[Theta], dict[str, Any]]:
+    """Parameter sets, medians first, and where they come from."""
+    from mscrenal.calibration import draws as parameter_draws  # heavy: builds the model
+
+    drawn = parameter_draws(max(draws, 1), seed)
+    each = [{name: float(values[i]) for name, values in drawn.values.items()} for i in range(draws)]
+    return [drawn.median(), *each], {"origin": drawn.origin, "draws_hash": drawn.hash}
+
+
+def _assumptions(table: FactTable) -> list[str]:
+    """What nobody printed and these populations take for granted, in sentences."""
+    used = {check.population for fact in table.facts for check in fact.check}
+    sentences = [
+        "Predictions are at the parameters' medians; 90 % intervals over draws.",
+        "Covariates of a virtual population are independent of each other.",
+    ]
+    for name in table.populations:
+        if name not in used:
+            continue
+        population = table.populations[name]
+        parts = {
+            **population.covariates,
+            "share of men": population.male_share,
+            "diabetic share": population.diabetic_share,
+        }
+        said = [
+            f"{what}: {part.assumed}" for what, part in parts.items() if part is not None and part.assumed
+        ]
+        sentences += [f"{population.title}: {'; '.join(said)}."] if said else []
+    return sentences
+
+
+# =========================================================================== simulation by the model
+
+
+def _simulate_patient(
+    patient: Mapping[str, Any], arms: Sequence[FactArm], theta: Theta, times: Array
+) -> tuple[Array, list[tuple[str, str]]]:
+    """One patient through every arm: (n_arms, n_observables, n_times), and (status, message) per arm."""
+    from mscrenal.model import DrugCourse, InitialStateError, Patient
+    from mscrenal.model.simulate import prepare, simulate_subject
+
+    values = np.full((len(arms), len(OBSERVABLES), times.size), np.nan)
+    try:  # the patient is placed once and meets every arm from the same start
+        kernels, subject = prepare(Patient(**patient), (), theta)
+    except InitialStateError as error:
+        return values, [("initial-state", str(error))] * len(arms)
+    statuses = []
+    for i, arm in enumerate(arms):
+        courses = tuple(DrugCourse(add.drug, add.start_day, add.stop_day, add.level) for add in arm.add)
+        trajectory = simulate_subject(kernels, subject, (), courses, times)
+        statuses.append((trajectory.status, trajectory.message))
+        if trajectory.status == "ok":
+            values[i] = [trajectory.observable(name) for name in OBSERVABLES]
+    return values, statuses
+
+
+@plain_dataclass
+class ModelSimulator:
+    """The `Simulator` that asks the model, patient by patient, over `workers` processes.
+
+    `failures` collects every subject that did not come through: population, arm, draw, patient, status,
+    message. Close it when done.
+    """
+
+    workers: int | None = None
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    _pool: ProcessPoolExecutor | None = None
+
+    def __call__(
+        self,
+        population: FactPopulation,
+        arms: Sequence[FactArm],
+        times: Array,
+        theta_draws: Sequence[Theta],
+        seed: int,
+    ) -> dict[str, dict[str, Array]]:
+        """Simulate; arguments and result as in `Simulator`."""
+        people = self._people(virtual_patients(population, seed))
+        tasks = [(person, arms, theta, times) for theta in theta_draws for person in people]
+        shape = (len(arms), len(OBSERVABLES), len(theta_draws), len(people), times.size)
+        values = np.full(shape, np.nan)
+        for index, (seen, statuses) in enumerate(self._map(tasks)):
+            draw, patient = divmod(index, len(people))
+            values[:, :, draw, patient] = seen
+            for arm, (status, message) in zip(arms, statuses, strict=True):
+                if status != "ok":
+                    where = {"population": population.name, "arm": arm.name, "draw": draw, "patient": patient}
+                    self.failures.append({**where, "status": status, "message": message})
+        return {a.name: dict(zip(OBSERVABLES, values[i], strict=True)) for i, a in enumerate(arms)}
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _people(self, patients: VirtualPatients) -> list[dict[str, Any]]:
+        from mscrenal.model import RANDOM_EFFECTS
+
+        population = patients.population
+        etas = {name: patients.eta(name, effect.sd) for name, effect in RANDOM_EFFECTS.items()}
+        other = population.other_disease or population.disease
+        return [
+            {
+                "species": "human",
+                "disease": population.disease if patients.diabetic[i] else other,
+                "age": float(patients.age[i]),
+                "sex": "male" if patients.male[i] else "female",
+                "egfr": float(patients.egfr[i]),
+                "uacr": float(patients.uacr[i]),
+                "hba1c": float(patients.hba1c[i]),
+                "duration_years": float(patients.duration_years[i]),
+                "drugs": patients.drugs[i],
+                "sledai": None if population.sledai is None else population.sledai.value,
+                "eta": {name: float(eta[i]) for name, eta in etas.items()},
+            }
+            for i in range(len(patients))
+        ]
+
+    def _map(self, tasks: Sequence[tuple[Any, ...]]) -> Iterable[tuple[Array, list[tuple[str, str]]]]:
+        workers = self.workers or min(4, os.cpu_count() or 1)
+        if workers == 1 or len(tasks) < 2 * workers:
+            return map(_simulate_patient, *zip(*tasks, strict=True))
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(workers)
+        chunk = max(1, len(tasks) // (4 * workers))
+        return self._pool.map(_simulate_patient, *zip(*tasks, strict=True), chunksize=chunk)
+
+
+# =========================================================================== the result
+
+
+@plain_dataclass(frozen=True, kw_only=True, eq=False)
+class FactsResult(Result):
+    """Every fact beside the prediction."""
+
+    results: tuple[CheckResult, ...]
+    failed: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def failures(self) -> Sequence[Mapping[str, Any]]:
+        """Failed subjects: population, arm, draw, patient, status, message."""
+        return self.failed
+
+    @cached_property
+    def by_fact(self) -> dict[int, list[CheckResult]]:
+        """The checks of each fact, by its number."""
+        grouped: dict[int, list[CheckResult]] = {}
+        for result in self.results:
+            grouped.setdefault(result.fact.number, []).append(result)
+        return grouped
+
+    @property
+    def passed(self) -> dict[int, bool]:
+        """Whether each fact passes: all of its checks that can be computed do."""
+        return {
+            number: all(result.passed for result in group if result.passed is not None)
+            for number, group in self.by_fact.items()
+        }
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a check."""
+        rows = []
+        for result in self.results:
+            fact, check = result.fact, result.check
+            low, high = check.bounds
+            rows.append(
+                {
+                    "fact": fact.number,
+                    "id": fact.id,
+                    "check": check.id,
+                    "population": check.population,
+                    "arm": check.arm if not check.arms else " | ".join(check.arms),
+                    "versus": check.versus,
+                    "statistic": check.statistic,
+                    "unit": check.unit,
+                    "target": math.nan if check.target is None else check.target,
+                    "low": low,
+                    "high": high,
+                    "predicted": result.predicted,
+                    "ci90_low": result.ci90[0],
+                    "ci90_high": result.ci90[1],
+                    "pass": {True: "yes", False: "no", None: "not modelled"}[result.passed],
+                    "subjects": result.subjects,
+                    "failed": result.failed,
+                    "draws": int(np.isfinite(result.draws).sum()),
+                    "basis": fact.basis,
+                    "source": check.source or ", ".join(fact.source),
+                    "note": check.not_modelled
+                    or "; ".join(part for part in (check.derived, check.note) if part),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row a fact: its headline, and how many of its checks pass."""
+        return pd.DataFrame(
+            [
+                {
+                    "fact": record["number"],
+                    "title": record["title"],
+                    "basis": record["basis"],
+                    "target": record["target"],
+                    "predicted": record["predicted"],
+                    "unit": record["unit"],
+                    "checks_passed": f"{record['checks_passed']} of {record['checks_counted']}",
+                    "pass": "yes" if record["pass"] else "no",
+                }
+                for record in self._records()
+            ]
+        )
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Checks and facts."""
+        return {"facts": self.table, "facts_summary": self.summary}
+
+    @property
+    def data(self) -> xr.Dataset:
+        """Predictions, tolerances and draws, by check ("number/id")."""
+        names = [f"{result.fact.number}/{result.check.id}" for result in self.results]
+        most = max((result.draws.size for result in self.results), default=0)
+        drawn = np.full((len(names), most), np.nan)
+        for row, result in zip(drawn, self.results, strict=True):
+            row[: result.draws.size] = result.draws
+        bounds = np.array([result.check.bounds for result in self.results]).reshape(-1, 2)
+        return xr.Dataset(
+            {
+                "predicted": ("check", [result.predicted for result in self.results]),
+                "low": ("check", bounds[:, 0]),
+                "high": ("check", bounds[:, 1]),
+                "draws": (("check", "draw"), drawn),
+            },
+            coords={"check": names, "unit": ("check", [result.check.unit for result in self.results])},
+        )
+
+    def _records(self) -> list[dict[str, Any]]:
+        records = []
+        for number, group in self.by_fact.items():
+            fact = group[0].fact
+            head = next(result for result in group if result.check is fact.headline)
+            counted = [result for result in group if result.passed is not None]
+            records.append(
+                {
+                    "id": fact.id,
+                    "number": number,
+                    "title": fact.title,
+                    "source": list(fact.source),
+                    "basis": fact.basis,
+                    "computed": fact.computed,
+                    **_numbers(head),
+                    "pass": self.passed[number],
+                    "headline": head.check.id,
+                    "checks_passed": sum(bool(result.passed) for result in counted),
+                    "checks_counted": len(counted),
+                    "checks": [_check_record(result) for result in group],
+                }
+            )
+        return records
+
+    def to_json(self) -> dict[str, Any]:
+        """`facts[]` (numbers of the headline check, `checks[]` with all), `passed` and `of`."""
+        document = {"facts": self._records(), "passed": sum(self.passed.values()), "of": len(self.passed)}
+        converted: dict[str, Any] = plain({**self._document(), **document})
+        return converted
+
+    def plot(self) -> dict[str, Figure]:
+        """Every prediction against its tolerance, which is drawn as the same width for all."""
+        with house_style():
+            return {"facts": _figure(self)}
+
+
+def _numbers(result: CheckResult) -> dict[str, Any]:
+    return {
+        "target": result.check.target,
+        "tolerance": list(result.check.bounds),
+        "unit": result.check.unit,
+        "predicted": result.predicted,
+        "ci90": list(result.ci90),
+    }
+
+
+def _check_record(result: CheckResult) -> dict[str, Any]:
+    check = result.check
+    return {
+        "id": check.id,
+        "source": check.source or ", ".join(result.fact.source),
+        "population": check.population,
+        "arms": list(check.all_arms),
+        "statistic": check.statistic,
+        **_numbers(result),
+        "pass": result.passed,
+        "subjects": result.subjects,
+        "failed": result.failed,
+        "draws": int(np.isfinite(result.draws).sum()),
+        "derived": check.derived,
+        "note": check.note,
+        "not_modelled": check.not_modelled,
+    }
+
+
+# =========================================================================== the figure
+
+REACH = 4.0  # tolerances either side of the middle that a panel shows; beyond it an arrow
+PASSED, MISSED = OKABE_ITO[0], OKABE_ITO[1]
+
+
+def _figure(result: FactsResult) -> Figure:
+    """Two columns of rows, one a check, a heading a fact."""
+    groups = list(result.by_fact.values())
+    rows = [len(group) + 1 for group in groups]
+    half = next((i + 1 for i in range(len(rows)) if sum(rows[: i + 1]) >= sum(rows) / 2), len(rows))
+    columns = [part for part in (groups[:half], groups[half:]) if part]
+    height = max(sum(len(group) + 1 for group in column) for column in columns)
+    inches = 0.19 * height + 1.5
+    width = 9.4  # inches a column: names, panel, numbers
+    figure = Figure(figsize=(width * len(columns), inches))
+    bottom, top = 0.55 / inches, 1 - 0.95 / inches
+    for place, column in enumerate(columns):
+        left = (place + 0.27) / len(columns)
+        axes = figure.add_axes((left, bottom, 0.36 / len(columns), top - bottom))
+        _panel(axes, column, height, result.passed)
+    done = sum(result.passed.values())
+    title = f"{done} of {len(result.passed)} published facts reproduced"
+    figure.text(0.012, 1 - 0.3 / inches, title, size=12, weight="bold")
+    said = (
+        f"Points: prediction at {result.provenance.get('origin', '')} medians; "
+        f"bars: 90 % of {result.provenance.get('draws', 0)} draws.\n"
+        "Grey band: the source's tolerance, scaled to the same width for every check. Blue circle: inside."
+    )
+    figure.text(0.012, 1 - 0.4 / inches, said, size=8.5, color="#555555", va="top")
+    return figure
+
+
+def _panel(
+    axes: Axes, groups: Sequence[Sequence[CheckResult]], height: int, passed: Mapping[int, bool]
+) -> None:
+    axes.axvspan(-1, 1, color="#e9e9e9", lw=0)
+    axes.axvline(0, color=FAINT, lw=0.7)
+    across = axes.get_yaxis_transform()
+    y = 0
+    for group in groups:
+        fact = group[0].fact
+        verdict = "reproduced" if passed[fact.number] else "not reproduced"
+        heading = f"{fact.number}. {fact.title} ({verdict})"
+        axes.text(-0.7, y, heading, transform=across, va="center", weight="bold", size=8)
+        for offset, result in enumerate(group, start=1):
+            _row(axes, y + offset, result)
+        y += len(group) + 1
+    axes.set(xlim=(-REACH, REACH), ylim=(height - 0.4, -0.8), yticks=[])
+    axes.set_xticks([-4, -3, -2, -1, 0, 1, 2, 3, 4])
+    axes.set_xlabel("distance from the middle of the tolerance [half-widths]")
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+
+
+def _row(axes: Axes, y: float, result: CheckResult) -> None:
+    check, across = result.check, axes.get_yaxis_transform()
+    low, high = check.bounds
+    middle, half = (low + high) / 2, (high - low) / 2
+    axes.text(-0.67, y, check.id, transform=across, va="center", size=7.5)
+    unit = nice_unit(check.unit)
+    target = "" if check.target is None else f"{check.target:.4g} "
+    number = f"{round(result.predicted, 6):.4g}" if math.isfinite(result.predicted) else "undefined"
+    found = "not modelled" if result.passed is None else number
+    said = f"{found} for {target}({low:.4g} to {high:.4g}) {unit}"
+    axes.text(1.03, y, said, transform=across, va="center", size=7, color="#333333")
+    if not math.isfinite(result.predicted):
+        return
+    colour, marker = (PASSED, "o") if result.passed else (MISSED, "X")
+    x = (result.predicted - middle) / half
+    bar = np.clip((np.array(result.ci90) - middle) / half, -REACH, REACH)
+    if np.isfinite(bar).all():
+        axes.plot(bar, [y, y], color=colour, lw=1.6, solid_capstyle="butt")
+    beyond = "<" if x < -REACH else ">" if x > REACH else marker
+    axes.plot(
+        [np.clip(x, -0.98 * REACH, 0.98 * REACH)], [y], beyond, color=colour, ms=5, mec="white", mew=0.4
+    )
