@@ -23,6 +23,7 @@ DEFAULT_SCENARIO = "uc-dn-weekly"
 main = typer.Typer(
     name="mscrenal",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -152,12 +153,16 @@ def _output(out: Path | None) -> Path | None:
     return checked
 
 
+def _write(result: Any, out: Path) -> None:
+    written = result.save(out, report=import_module("mscrenal.app.report").render)
+    error_console().print(Text(f"Written to {written}: open report.html first."), soft_wrap=True)
+
+
 def _finish(result: Any, out: Path | None, as_json: bool) -> None:
     """Write, print, and leave with code 3 if subjects failed."""
     results = import_module("mscrenal.scenarios.results")
     if out is not None:
-        written = result.save(out, report=import_module("mscrenal.app.report").render)
-        error_console().print(Text(f"Written to {written}: open report.html first."), soft_wrap=True)
+        _write(result, out)
     if as_json:
         typer.echo(results.to_json_text(result.to_json()))
     else:
@@ -204,9 +209,9 @@ def compare(
     scenarios: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SCENARIO]...",
-            help=f"Names of `mscrenal scenarios`, .toml files or event tables. [default: {DEFAULT_SCENARIO}]",
-            show_default=False,
+            metavar="SCENARIO",
+            help="Names of `mscrenal scenarios`, .toml files or event tables.",
+            show_default=DEFAULT_SCENARIO,
         ),
     ] = None,
     endpoint: Endpoints = None,
@@ -234,14 +239,25 @@ def compare(
         )
         changes = Changes(horizon, tuple(endpoint or ()), covariates)
         wanted = [changes.apply(api.load_scenario(name)) for name in scenarios or [DEFAULT_SCENARIO]]
-        done = []
-        for scenario in wanted:
-            with progress_bar(scenario.name) as step:
-                done.append(
-                    api.compare(
-                        scenario, draws=draws, seed=seed, workers=workers, patients=patients, progress=step
+        done: list[Any] = []
+        try:
+            for scenario in wanted:
+                with progress_bar(scenario.name) as step:
+                    done.append(
+                        api.compare(
+                            scenario,
+                            draws=draws,
+                            seed=seed,
+                            workers=workers,
+                            patients=patients,
+                            progress=step,
+                        )
                     )
-                )
+        except KeyboardInterrupt:
+            if done and folder is not None:
+                _write(results.compare_series(done), folder)
+            error_console().print(f"{len(done)} of {len(wanted)} scenarios were finished.")
+            raise
         _finish(results.compare_series(done), folder, as_json)
 
 
@@ -249,7 +265,7 @@ def compare(
 def scenarios(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Print this one as a TOML file to edit.", show_default=False),
+        typer.Argument(metavar="NAME", help="Print this one as a TOML file to edit.", show_default=False),
     ] = None,
     as_json: Json = False,
     out: Out = None,
@@ -305,10 +321,12 @@ def explain(
     scenario: ScenarioName,
     arm: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The arm to explain. [default: the first after the reference]"),
+        typer.Option(
+            metavar="NAME", help="The arm to explain.", show_default="the first after the reference"
+        ),
     ] = None,
     endpoint: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The endpoint. [default: the scenario's first]")
+        str | None, typer.Option(metavar="NAME", help="The endpoint.", show_default="the scenario's first")
     ] = None,
     horizon: Horizon = None,
     patients: Patients = None,

@@ -43,6 +43,14 @@ MAIN_OBSERVABLES = (
     "hba1c",
 )
 MOST_ENDPOINTS = 6  # on a terminal
+MAIN_ENDPOINTS = (
+    "egfr_change",
+    "egfr_slope_chronic",
+    "uacr_percent_change",
+    "il6_percent_change",
+    "fibrosis_change",
+    "time_to_eskd",
+)
 MOST_TWO_LINED = 12  # arms; beyond, the terminal shows only the difference from the reference
 
 
@@ -157,7 +165,7 @@ def _regimens(result: Any) -> TextTable:
 
 def _endpoint_table(result: Any, brief: bool) -> TextTable:
     """A row per arm, a column per endpoint: its own value, and below the difference from the reference."""
-    shown = result.endpoints[:MOST_ENDPOINTS] if brief else result.endpoints
+    shown = _foremost_endpoints(result) if brief else result.endpoints
     one_line = brief and len(result.arms) > MOST_TWO_LINED
     names = [wanted.name for wanted in shown]
     decimals = {name: _endpoint_decimals(result, name) for name in names}
@@ -191,6 +199,14 @@ def _endpoint_table(result: Any, brief: bool) -> TextTable:
         more = len(result.endpoints) - len(shown)
         notes.append(f"{more} more endpoints: --json, --out, or choose with --endpoint.")
     return TextTable(f"Endpoints: {result.title}", ("Arm", *headings), tuple(rows), note=" ".join(notes))
+
+
+def _foremost_endpoints(result: Any) -> tuple[Any, ...]:
+    """The first endpoints of a scenario that chose some; the main ones where it lists them all."""
+    wanted = tuple(result.endpoints)
+    if len(wanted) > MOST_ENDPOINTS + len(MAIN_ENDPOINTS):
+        wanted = tuple(item for item in wanted if item.name in MAIN_ENDPOINTS)
+    return wanted[:MOST_ENDPOINTS]
 
 
 def _endpoint_decimals(result: Any, name: str) -> int:
@@ -386,7 +402,9 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        error_console().print("[bold]Interrupted.[/bold] Nothing was written beyond what is reported above.")
+        error_console().print(
+            "[bold]Interrupted.[/bold] Nothing is written but what is named above, if anything."
+        )
         raise typer.Exit(130) from None
     except ValueError as error:
         if not _ours(error):

@@ -1,0 +1,6 @@
+"""Calibration: the evidence, the priors built from it, and draws of the parameters."""
+
+from mscrenal.calibration.evidence import evidence_hash
+from mscrenal.calibration.sampling import Draws, draws, stream
+
+__all__ = ["Draws", "draws", "evidence_hash", "stream"]

@@ -97,6 +97,9 @@ def parameter_vector(
         values["age"] = patient.age
     values["ageing"] = float(patient.ageing)
     values |= dict(patient.eta)
+    if patient.uacr is not None:
+        # The spread of slopes grows with albuminuria: (UACR/850)^0.306, goulooze2022.
+        values["eta_nephron"] *= (patient.uacr / 850.0) ** 0.306
     for arm in knock_out:
         if arm not in ARMS_OF_ACTION:
             raise ValueError(f"No arm of action {arm!r}.{nearest(arm, ARMS_OF_ACTION)}")

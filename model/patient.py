@@ -109,7 +109,7 @@ class Patient:
                 raise PatientError(f"No {what} {given!r}.{nearest(given, allowed)}")
         self._check_disease()
         object.__setattr__(self, "drugs", tuple(self.drugs))
-        object.__setattr__(self, "eta", MappingProxyType(dict(self.eta)))
+        object.__setattr__(self, "eta", dict(self.eta))
         for name in self.drugs:
             if name not in DRUGS:
                 raise PatientError(f"No drug {name!r}.{nearest(name, DRUGS)}")

@@ -120,7 +120,9 @@ def _factor(unit: Unit) -> float:
 
 def same(one: Unit, other: Unit) -> bool:
     """Whether two units are the same size of the same thing: mg/g is neither 1 nor percent."""
-    return one.dimensionality == other.dimensionality and math.isclose(_factor(one), _factor(other), rel_tol=1e-9)
+    return one.dimensionality == other.dimensionality and math.isclose(
+        _factor(one), _factor(other), rel_tol=1e-9
+    )
 
 
 DIMENSIONLESS: Unit = parse("1")
@@ -141,7 +143,9 @@ def _need_equal(terms: tuple[sp.Expr, ...], units: Mapping[str, Unit], where: sp
     for term in terms[1:]:
         unit = derive(term, units)
         if not same(first, unit):
-            raise UnitError(f"in {where}: cannot {verb} {terms[0]} in {_say(first)} and {term} in {_say(unit)}.")
+            raise UnitError(
+                f"in {where}: cannot {verb} {terms[0]} in {_say(first)} and {term} in {_say(unit)}."
+            )
     return first
 
 
@@ -152,7 +156,9 @@ def _power(expression: sp.Pow, units: Mapping[str, Unit]) -> Unit:
         return unit ** float(exponent)
     _need_dimensionless(exponent, units, expression)
     if not same(unit, DIMENSIONLESS):
-        raise UnitError(f"in {expression}: {base} in {_say(unit)} is raised to {exponent}, which is no number.")
+        raise UnitError(
+            f"in {expression}: {base} in {_say(unit)} is raised to {exponent}, which is no number."
+        )
     return DIMENSIONLESS
 
 
@@ -201,7 +207,9 @@ def derive(expression: Any, units: Mapping[str, Unit]) -> Unit:
         return _power(e, units)
     if isinstance(e, sp.Piecewise):
         return _piecewise(e, units)
-    raise UnitError(f"{e}: the unit of {type(e).__name__} is not known; teach mscrenal.model.units.derive about it.")
+    raise UnitError(
+        f"{e}: the unit of {type(e).__name__} is not known; teach mscrenal.model.units.derive about it."
+    )
 
 
 # --------------------------------------------------------------------------- the whole model

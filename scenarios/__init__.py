@@ -1,0 +1,26 @@
+"""Scenarios: regimens compared, simulated and explained, and the published facts."""
+
+from mscrenal.scenarios.api import compare, explain, simulate
+from mscrenal.scenarios.facts import facts
+from mscrenal.scenarios.gallery import gallery, load_scenario, scenario_toml
+from mscrenal.scenarios.run import Run, RunError, run
+from mscrenal.scenarios.scenario import Arm, Course, PatientSpec, PopulationSpec, Scenario, ScenarioError
+
+__all__ = [
+    "Arm",
+    "Course",
+    "PatientSpec",
+    "PopulationSpec",
+    "Run",
+    "RunError",
+    "Scenario",
+    "ScenarioError",
+    "compare",
+    "explain",
+    "facts",
+    "gallery",
+    "load_scenario",
+    "run",
+    "scenario_toml",
+    "simulate",
+]

@@ -25,9 +25,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mscrenal.model import PRODUCTS, ROUTES
+from mscrenal.model import COVARIATES, PRODUCTS, ROUTES
 from mscrenal.model.declare import nearest
-from mscrenal.model.patient import COVARIATES
 from mscrenal.scenarios.scenario import (
     MOST_DOSES,
     Arm,

@@ -11,7 +11,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -361,7 +361,7 @@ def _forest_panel(
         axes.axhspan(line - 0.5, line + 0.5, color="#f5f5f5", linewidth=0, zorder=0)
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
     edge = axes.get_yaxis_transform()
-    axes.text(1.22, -0.75, "P(better)", transform=edge, size=7.5, color="#555555", ha="right", va="bottom")
+    _over(axes, 1.22, "P(better)", "right")
     drawn = False
     for line, arm in enumerate(arms):
         row = part.loc[arm]
@@ -380,17 +380,31 @@ def _forest_panel(
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     unit = nice_unit(first["vs_reference_unit"])
     axes.set_xlabel(f"difference from {_wrapped(reference, 22)}\n[{unit or 'ratio'}]")
-    better = "better →" if first["better"] == "higher" else "← better"
-    place: dict[str, Any] = (
-        {"x": 1.0, "ha": "right"} if first["better"] == "higher" else {"x": 0.0, "ha": "left"}
-    )
-    axes.text(s=better, y=-0.75, transform=edge, size=7.5, color="#555555", va="bottom", **place)
+    if first["better"] == "higher":
+        _over(axes, 1.0, "better →", "right")
+    else:
+        _over(axes, 0.0, "← better", "left")
     if not drawn:
         note = textwrap.fill(f"not defined here: {first['note'] or 'no value in any draw'}", 30)
         axes.clear()
         axes.set_axis_off()
         axes.set_title(first["label"], pad=16)
         axes.text(0.5, 0.5, note, transform=axes.transAxes, size=8, color=FAINT, ha="center", va="center")
+
+
+def _over(axes: Axes, x: float, words: str, align: Literal["left", "right"]) -> None:
+    """A small heading between a panel and its title; `x` as a share of the panel's width."""
+    axes.annotate(
+        words,
+        (x, 1.0),
+        xycoords="axes fraction",
+        xytext=(0, 3),
+        textcoords="offset points",
+        size=7.5,
+        color="#555555",
+        ha=align,
+        va="bottom",
+    )
 
 
 # --------------------------------------------------------------------------- dose x frequency
@@ -404,7 +418,7 @@ def dose_grid(grid: pd.DataFrame, *, reference: str, caption: Caption) -> Figure
     """
     keys = list(dict.fromkeys(zip(grid["panel"], grid["label"], strict=True)))
     most_rows, most_columns = grid["dose"].nunique(), grid["schedule"].nunique()
-    columns = 2 if len(keys) > 1 and most_columns <= 6 else 1
+    columns = 2 if len(keys) > 1 and most_columns <= 8 else 1
     rows = math.ceil(len(keys) / columns)
     panel = (max(2.4, 0.72 * most_columns), max(1.0, 0.42 * most_rows))
     labels = _label_inches(list(grid["dose"].unique())) + 0.35

@@ -720,6 +720,8 @@ def _dose_grid(result: CompareResult) -> pd.DataFrame | None:
         if record["is_reference"] or len(arm.courses) != 1 or not record["n_doses"]:
             continue
         interval = record["interval_days"]
+        if interval is None and record["n_doses"] > 1:
+            continue  # an irregular schedule has no place on an axis of intervals
         schedule = (
             f"{record['n_doses']} ×" if record["n_doses"] == 1 else f"{record['n_doses']} × {interval:g} d"
         )

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 from mscrenal.model import (
+    COVARIATES,
     DISEASES,
     DRUGS,
     PRODUCTS,
@@ -27,9 +28,9 @@ from mscrenal.model import (
     Dose,
     DrugCourse,
     Patient,
+    PatientError,
 )
 from mscrenal.model.declare import nearest
-from mscrenal.model.patient import COVARIATES, PatientError
 from mscrenal.scenarios.endpoints import ENDPOINTS
 from mscrenal.scenarios.text import (
     DoseAmount,
@@ -266,10 +267,6 @@ class Arm:
             raise ScenarioError(
                 f"n: given {self.n!r} patients. Allowed: a whole number, one or more.", key=("n",)
             )
-        for index, course in enumerate(self.drugs_added):
-            with inside("drugs_added", index):
-                known(course.drug, DRUGS, "drug", ("drug",))
-                _check_drug_course(course)
 
     def replace(self, **changes: Any) -> Arm:
         """A changed copy."""
@@ -337,29 +334,6 @@ class Arm:
 
     def _by_start(self) -> list[Course]:
         return sorted(self.courses, key=lambda course: course.days[0])
-
-
-def _check_drug_course(course: DrugCourse) -> None:
-    if not (math.isfinite(course.start_day) and course.start_day >= 0):
-        raise ScenarioError(
-            f"start: given day {course.start_day!r}. Allowed: zero or later; a drug taken before belongs "
-            "to the "
-            "patient's drugs.",
-            key=("start",),
-        )
-    if course.stop_day is not None and not (
-        math.isfinite(course.stop_day) and course.stop_day > course.start_day
-    ):
-        raise ScenarioError(
-            f"stop: given day {course.stop_day!r}, not after the start on day {course.start_day:g}. Move "
-            "it, or leave "
-            "it out to go on to the horizon.",
-            key=("stop",),
-        )
-    if not (math.isfinite(course.level) and 0 < course.level <= 1):
-        raise ScenarioError(
-            f"level: given {course.level!r}. Allowed: above 0, up to 1 (the licensed dose).", key=("level",)
-        )
 
 
 # ------------------------------------------------------------------------------- subjects

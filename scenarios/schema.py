@@ -12,9 +12,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
-from mscrenal.model import DrugCourse
+from mscrenal.model import COVARIATES, DrugCourse, RegimenError
 from mscrenal.model.declare import nearest
-from mscrenal.model.patient import COVARIATES
 from mscrenal.scenarios.scenario import (
     ENDPOINT_NAMES,
     MOST_DOSES,
@@ -348,8 +347,13 @@ def _arm(table: ArmTable) -> Arm:
                 courses.append(_course(course))
     elif flat:
         courses.append(_course(table))
-    drugs = tuple(DrugCourse(item.drug, item.start, item.stop, item.level) for item in table.drugs_added)
-    return Arm(table.name, tuple(courses), drugs, table.n)
+    drugs = []
+    for index, item in enumerate(table.drugs_added):
+        try:
+            drugs.append(DrugCourse(item.drug, item.start, item.stop, item.level))
+        except RegimenError as error:
+            raise ScenarioError(f"drugs_added: {error}", key=("drugs_added", index)) from None
+    return Arm(table.name, tuple(courses), tuple(drugs), table.n)
 
 
 def _course(table: CourseTable) -> Course:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
 from mscrenal.scenarios.endpoints import (
     DAYS_PER_YEAR,
     ENDPOINTS,
@@ -134,7 +133,9 @@ def test_slopes_use_the_visits_so_that_a_fine_grid_around_doses_weighs_no_more()
     fine = np.unique(np.concatenate([DAYS, np.linspace(0, 14, 200)]))
     at_visits = evaluate("egfr_slope_total", curved(fine), fine, visits=DAYS).values
     assert float(at_visits) == pytest.approx(float(evaluate("egfr_slope_total", curved(DAYS), DAYS).values))
-    assert float(evaluate("egfr_slope_total", curved(fine), fine).values) != pytest.approx(float(at_visits), rel=0.01)
+    assert float(evaluate("egfr_slope_total", curved(fine), fine).values) != pytest.approx(
+        float(at_visits), rel=0.01
+    )
 
 
 def test_a_short_study_has_no_chronic_slope_and_says_so():

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mscrenal.calibration import evidence
+from mscrenal.model import DISEASES, DRUGS, OBSERVABLES
 from mscrenal.scenarios import facts as module
 from mscrenal.scenarios.facts import (
     FACTS_FILE,
@@ -155,6 +156,15 @@ def test_a_covariate_is_printed_by_its_source_or_is_marked_as_derived_or_assumed
             and covariate.spread not in printed([covariate.source])
         ):
             assert covariate.assumed or covariate.derived, name
+
+
+def test_drugs_diseases_and_observables_of_the_table_are_the_models():
+    drugs = {add.drug for arm in TABLE.arms.values() for add in arm.add}
+    drugs |= {drug for p in TABLE.populations.values() for drug in (*p.drugs, *p.drug_shares)}
+    diseases = {d for p in TABLE.populations.values() for d in (p.disease, p.other_disease) if d}
+    assert drugs <= set(DRUGS)
+    assert diseases <= set(DISEASES)
+    assert set(module.OBSERVABLES) <= {observable.name for observable in OBSERVABLES}
 
 
 @pytest.mark.parametrize("attrition", [e.death for e in TABLE.endpoints.values()], ids=list(TABLE.endpoints))
@@ -592,3 +602,15 @@ def test_the_model_simulator_lists_failures_and_leaves_them_nan(monkeypatch):
     assert np.array_equal(np.isnan(result["placebo"]["uacr"][1, :, 0]), people.egfr <= 40)
     assert len(simulator.failures) == 4 * (people.egfr <= 40).sum()
     assert simulator.failures[0]["status"] == "initial-state"
+
+
+def test_the_model_meets_the_typical_patient_and_moves_as_the_arm_says():
+    result = facts(theta_draws=[{}], only=[1, 10], workers=1)
+    assert not result.failures
+    assert result.table["predicted"].notna().all()
+    assert predicted(result, "1/egfr-year-0")["predicted"] == pytest.approx(43.4)
+    assert predicted(result, "1/uacr-year-0")["predicted"] == pytest.approx(866.0)
+    untreated, treated = (
+        predicted(result, f"10/{name}")["predicted"] for name in ("uacr-850", "sglt2i-after-the-dip")
+    )
+    assert untreated < treated < 0

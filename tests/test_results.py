@@ -15,7 +15,6 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
 from mscrenal.scenarios.endpoints import ENDPOINTS
 from mscrenal.scenarios.results import (
     ExplainResult,
@@ -251,7 +250,9 @@ def test_a_failed_subject_is_left_out_together_with_its_partner_and_counted():
     without = (value[1, 2, 1:] - value[0, 2, 1:]).mean()
     found = failed.data["difference"].sel(endpoint="egfr_change").values
     assert found[1, 2] == pytest.approx(without)
-    assert failed.data["estimate"].sel(endpoint="egfr_change").values[0, 2] == pytest.approx(value[0, 2].mean())
+    assert failed.data["estimate"].sel(endpoint="egfr_change").values[0, 2] == pytest.approx(
+        value[0, 2].mean()
+    )
     document = failed.to_json()
     assert [arm["n_failed"] for arm in document["arms"]] == [0, 1]
     assert document["failures"] == [
@@ -295,7 +296,12 @@ def test_an_arm_that_equals_the_reference_to_solver_tolerance_is_neither_better_
 
 def test_the_reference_differs_from_itself_by_nothing():
     beside = compare_result(toy_run()).to_json()["arms"][0]["endpoints"]["egfr_change"]["vs_reference"]
-    assert beside == {"median": 0.0, "ci90": [0.0, 0.0], "prob_better": 0.5, "unit": ENDPOINTS["egfr_change"].unit}
+    assert beside == {
+        "median": 0.0,
+        "ci90": [0.0, 0.0],
+        "prob_better": 0.5,
+        "unit": ENDPOINTS["egfr_change"].unit,
+    }
 
 
 def test_an_endpoint_that_the_design_does_not_give_is_null_with_its_reason():
@@ -322,7 +328,16 @@ def test_compare_has_every_field_of_the_interface():
     assert {"arms", "provenance", "extrapolated", "failures", "origin"} <= set(document)
     assert document["origin"] == "prior"
     for arm in document["arms"]:
-        fields = {"name", "product", "route", "n_doses", "dose", "interval_days", "total_cells_per_kg", "endpoints"}
+        fields = {
+            "name",
+            "product",
+            "route",
+            "n_doses",
+            "dose",
+            "interval_days",
+            "total_cells_per_kg",
+            "endpoints",
+        }
         assert fields <= set(arm)
         for record in arm["endpoints"].values():
             assert {"unit", "median", "ci90", "vs_reference"} <= set(record)
@@ -331,7 +346,12 @@ def test_compare_has_every_field_of_the_interface():
     assert (treated["product"], treated["route"], treated["dose"]) == ("UC", "IV", "1e6/kg")
     assert (treated["n_doses"], treated["interval_days"], treated["total_cells_per_kg"]) == (3, 7, 3e6)
     placebo = document["arms"][0]
-    assert (placebo["product"], placebo["route"], placebo["dose"], placebo["interval_days"]) == ("none", None, None, None)
+    assert (placebo["product"], placebo["route"], placebo["dose"], placebo["interval_days"]) == (
+        "none",
+        None,
+        None,
+        None,
+    )
 
 
 def test_simulate_gives_tidy_records_with_quantiles_in_order():
@@ -349,7 +369,9 @@ def test_a_population_also_gives_the_spread_between_patients():
     run = toy_run(patients=15, draws=8)
     table = simulate_result(run).table
     start = table[(table["name"] == "egfr") & (table["time_day"] == 0) & (table["arm"] == "placebo")].iloc[0]
-    patients = run.data["egfr"].sel(arm="placebo").isel(time=0, draw=0).values  # the same in all draws at day 0
+    patients = (
+        run.data["egfr"].sel(arm="placebo").isel(time=0, draw=0).values
+    )  # the same in all draws at day 0
     expected = list(np.quantile(patients, [0.05, 0.5, 0.95]))
     assert list(start[["patients_q05", "patients_q50", "patients_q95"]]) == pytest.approx(expected)
     assert start["q95"] - start["q05"] < 1e-9  # what is not known does not move day 0
@@ -381,7 +403,9 @@ def test_a_run_without_the_observable_of_an_endpoint_is_refused_by_name():
 
 
 def test_json_never_holds_nan_or_infinity():
-    text = to_json_text({"a": float("nan"), "b": [np.float64("inf")], "c": np.array([1.0, np.nan]), "d": np.bool_(True)})
+    text = to_json_text(
+        {"a": float("nan"), "b": [np.float64("inf")], "c": np.array([1.0, np.nan]), "d": np.bool_(True)}
+    )
     assert json.loads(text, parse_constant=_refuse) == {"a": None, "b": [None], "c": [1.0, None], "d": True}
 
 
@@ -393,7 +417,14 @@ def test_save_writes_tables_figures_documents_and_the_report(tmp_path):
     folder = result.save(tmp_path / "new" / "result", report=lambda r: f"<title>{r.title}</title>")
     names = {path.name for path in folder.iterdir()}
     assert {"result.json", "provenance.json", "report.html", "compare.csv", "compare.parquet"} <= names
-    assert {"time_courses.svg", "time_courses.png", "forest.svg", "forest.png", "cells.png", "failures.csv"} <= names
+    assert {
+        "time_courses.svg",
+        "time_courses.png",
+        "forest.svg",
+        "forest.png",
+        "cells.png",
+        "failures.csv",
+    } <= names
     assert json.loads((folder / "result.json").read_text()) == json.loads(to_json_text(result.to_json()))
     parquet = pd.read_parquet(folder / "compare.parquet")
     pd.testing.assert_frame_equal(parquet, result.table, check_dtype=False)
@@ -492,7 +523,9 @@ def test_two_interchangeable_arms_of_action_get_the_same(game):
 @given(games, games)
 def test_the_shares_of_a_sum_are_the_sums_of_the_shares(one, two):
     both = shapley({coalition: one[coalition] + two[coalition] for coalition in coalitions()})
-    assert both["antifibrotic"] == pytest.approx(shapley(one)["antifibrotic"] + shapley(two)["antifibrotic"], abs=1e-9)
+    assert both["antifibrotic"] == pytest.approx(
+        shapley(one)["antifibrotic"] + shapley(two)["antifibrotic"], abs=1e-9
+    )
 
 
 def test_shapley_averages_over_the_orders_of_joining():
@@ -528,7 +561,9 @@ def test_explain_has_the_fields_of_the_interface_and_adds_up_draw_by_draw():
     result = toy_explanation()
     document = json.loads(to_json_text(result.to_json()), parse_constant=_refuse)
     assert set(document["attribution"]) == set(PLAYERS)
-    assert {"attribution", "total", "residual", "provenance", "extrapolated", "failures", "origin"} <= set(document)
+    assert {"attribution", "total", "residual", "provenance", "extrapolated", "failures", "origin"} <= set(
+        document
+    )
     assert set(document["attribution"]["metabolic"]) == {"median", "ci90"}
     total = sum(result.shares.values()) + result.residual
     assert total == pytest.approx(result.total)

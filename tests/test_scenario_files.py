@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mscrenal.model import PRODUCTS, DrugCourse, Patient
-from mscrenal.model.patient import COVARIATES
+from mscrenal.model import COVARIATES, PRODUCTS, DrugCourse, Patient
 from mscrenal.scenarios.endpoints import ENDPOINTS
 from mscrenal.scenarios.gallery import gallery, gallery_names, load_scenario, scenario_toml
 from mscrenal.scenarios.scenario import (
@@ -160,7 +159,7 @@ def test_patients_of_the_t2d_trial_have_the_hba1c_of_its_baseline_table():
     hba1c = np.array([patient.hba1c for patient in patients])
     assert hba1c.mean() == pytest.approx(8.95, abs=0.25)
     assert hba1c.min() >= 7.0
-    assert all(patient.insulin_share == 0.5 for patient in patients)
+    assert all(patient.insulin_share == 0.2 for patient in patients)
 
 
 def test_the_four_regimens_hold_a_mixed_arm():
@@ -551,10 +550,10 @@ def test_a_drug_that_is_background_already_is_not_added_again():
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        ('"rass"', "unknown drug 'rass'"),
-        ('{ drug = "finerenone", start = "8w", stop = "4w" }', "not after the start"),
+        ('"rass"', "No drug 'rass'. Did you mean 'ras'"),
+        ('{ drug = "finerenone", start = "8w", stop = "4w" }', "not after its start"),
         ('{ drug = "finerenone", start = "60w" }', "not before the horizon"),
-        ('{ drug = "finerenone", level = 2.0 }', "level: given 2.0. Allowed: above 0, up to 1"),
+        ('{ drug = "finerenone", level = 3.0 }', "level of finerenone must lie between 0 and 2"),
         ('{ drug = "finerenone", begin = "8w" }', "unknown key 'begin'"),
     ],
 )

@@ -68,8 +68,13 @@ SECRETOME_DECAY = Parameter(
     Source("ido1licensing", "induced activity gone within 2 days"), LogNormal(0.4),
 )
 EV_PER_CELL = Parameter(
-    "ev_per_cell", 2.0, "Gparticle/Mcell", "vesicles in the kidney worth one cell there (2,000 particles a cell)",
-    Source("bruno2009", "15 ug EV protein did as 75,000 cells: 0.2 ng a cell; particles per ng assumed 1e4"), LogNormal.from_range(0.4, 10.0),
+    "ev_per_cell", 3.5, "Gparticle/Mcell", "vesicles in the kidney worth one licensed cell there",
+    Source(
+        "bruno2009",
+        "15 ug EV protein did as 75,000 cells, both intravenous: 0.2 ng (about 6e5 particles) a cell infused; of these "
+        "the kidney holds about 6 per thousand particle-days against 10 effector-days of a cell",
+    ),
+    LogNormal.from_range(0.7, 18.0),
 )
 MEMORY_WEIGHT = Parameter(
     "memory_weight", 0.6, "1", "effect of a reprogrammed phagocyte relative to a licensed cell in the kidney",

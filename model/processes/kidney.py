@@ -52,12 +52,12 @@ SLIT_TGFB = Parameter("slit_tgfb", 0.3, "1", "largest fall of slit repair by TGF
 SLIT_COMPLEX = Parameter("slit_complex", 0.8, "1", "largest fall of slit repair by immune complexes", Source("almsaurora_ps", "proteinuria halves in most patients within 6 months"), LogitNormal(0.5))
 DEPOSIT_HALF = Parameter("deposit_half", 0.5, "1", "immune complexes with half of their effect on the slit diaphragm", Assumed("half of the deposits of active lupus nephritis"), LogNormal(0.4))
 SLIT_VEGF = Parameter("slit_vegf", 0.15, "1", "largest fall of slit repair by an excess of VEGF", Assumed("VEGF in excess raises permeability; small"), LogitNormal(0.6))
-PODOCYTE_LOSS = Parameter("podocyte_loss_rate", 1.2e-5, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3))
+PODOCYTE_LOSS = Parameter("podocyte_loss_rate", 1.508e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3))
 STRESS_PRESSURE = Parameter("stress_pressure", 1.0, "1", "weight of glomerular pressure in podocyte stress", Assumed("the unit of the weights"))
 STRESS_ROS = Parameter("stress_ros", 1.0, "1", "weight of ROS in podocyte stress", Assumed("as much as pressure"), LogNormal(0.5))
 STRESS_TNF = Parameter("stress_tnf", 0.5, "1", "weight of TNF-α in podocyte stress", Assumed("half of the weight of pressure"), LogNormal(0.5))
 ALBUMIN_REFERENCE = Parameter("albumin_reference", 106.0, "1", "albumin leak of the reference patient (850 mg/g over a healthy 8 mg/g)", Source("goulooze2022", "reference UACR 850 mg/g"))
-LOAD_EXPONENT = Parameter("load_exponent", 0.4, "1", "exponent with which the loss of nephrons concentrates the albumin load", FIDELIO, Normal(0.1))
+LOAD_EXPONENT = Parameter("load_exponent", 0.8429, "1", "exponent with which the loss of nephrons concentrates the albumin load", FIDELIO, Normal(0.1))
 
 # --- tubules, vessels
 TUBULE_TURNOVER = rate_constant("tubule_turnover", 0.03, 0.5, "renewal of tubular cells", Assumed("weeks: the course of recovery from tubular injury"))
@@ -78,13 +78,17 @@ CAPILLARY_TGFB = Parameter("capillary_tgfb", 0.4, "1", "largest fall of capillar
 CAPILLARY_ISCHAEMIA = Parameter("capillary_ischaemia", 0.8, "1", "largest fall of capillary renewal by ischaemia", Assumed("rarefaction beyond a stenosis, franchi2015"), LogitNormal(0.4))
 
 # --- loss of nephrons: scale, share of albumin and fading are fitted; the split of the rest is assumed even
-NEPHRON_LOSS = Parameter("nephron_loss_rate", 2.0e-4, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08))
-DAMAGE_ALBUMIN = Parameter("damage_albumin", 0.7, "1", "weight of the albumin load in the loss of nephrons", FIDELIO, LogNormal(0.1))
-DAMAGE_TNF = Parameter("damage_tnf", 0.1, "1", "weight of TNF-α in the loss of nephrons", FIDELIO, LogNormal(0.5))
-DAMAGE_HYPOXIA = Parameter("damage_hypoxia", 0.1, "1", "weight of hypoxia in the loss of nephrons", FIDELIO, LogNormal(0.5))
-DAMAGE_FIBROSIS = Parameter("damage_fibrosis", 0.03, "1", "weight of fibrosis in the loss of nephrons", FIDELIO, LogNormal(0.5))
-DAMAGE_PRESSURE = Parameter("damage_pressure", 0.1, "1", "weight of glomerular pressure in the loss of nephrons", FIDELIO, LogNormal(0.5))
-NEPHRON_FADING = Parameter("nephron_fading", 0.02, "1", "nephrons at which the loss has slowed to a half (the hardy ones remain)", FIDELIO, LogNormal(0.3))
+EVEN_SHARE = Assumed(
+    "the four drives beside albumin share evenly, in the reference patient, what the albumin load leaves of the loss; "
+    "FIDELIO tells only their sum (through the loss at low UACR)"
+)
+NEPHRON_LOSS = Parameter("nephron_loss_rate", 0.000298, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08))
+DAMAGE_ALBUMIN = Parameter("damage_albumin", 0.1739, "1", "weight of the albumin load in the loss of nephrons", FIDELIO, LogNormal(0.1))
+DAMAGE_TNF = Parameter("damage_tnf", 0.08, "1", "weight of TNF-α in the loss of nephrons", EVEN_SHARE, LogNormal(0.5))
+DAMAGE_HYPOXIA = Parameter("damage_hypoxia", 0.165, "1", "weight of hypoxia in the loss of nephrons", EVEN_SHARE, LogNormal(0.5))
+DAMAGE_FIBROSIS = Parameter("damage_fibrosis", 0.09, "1", "weight of fibrosis in the loss of nephrons", EVEN_SHARE, LogNormal(0.5))
+DAMAGE_PRESSURE = Parameter("damage_pressure", 0.15, "1", "weight of glomerular pressure in the loss of nephrons", EVEN_SHARE, LogNormal(0.5))
+NEPHRON_FADING = Parameter("nephron_fading", 0.09, "1", "nephrons at which the loss has slowed to a half (the hardy ones remain)", Source("goulooze2022", "decline fades at an eGFR of 16.1: 0.09 of the nephrons with compensation"), LogNormal(0.3))
 AGEING = Parameter("ageing", 0.0, "1", "1: nephrons are lost with age even in health; 0: ageing off", Assumed("a switch"), scope="patient")
 AGEING_LOSS = Parameter("ageing_loss", 3.6e-5, "1/day", "loss of nephrons with age", Source("jasn2017_nephronage", "990,661 at 18-29 y to 520,410 at 70-75 y: 1.3 % a year"), LogNormal(0.15))
 PROGRESSION = Parameter("progression", 1.0, "1", "pace of irreversible loss beyond the allometric time scale", Assumed("1 in people; set by the species"), scope="species")
@@ -174,9 +178,12 @@ PROCESSES = (
     loss("slit", SLIT_TURNOVER, MODULE),
     Process(
         "podocyte_loss", {"podocytes": -1},
-        lambda podocyte_loss_rate, progression, podocytes, podocyte_stress, eta_podocyte:
-        podocyte_loss_rate * progression * podocytes * (podocyte_stress + eta_podocyte),
+        lambda podocyte_loss_rate, progression, podocytes, podocyte_stress: podocyte_loss_rate * progression * podocytes * podocyte_stress,
         "1/day", "loss of podocytes", (PODOCYTE_LOSS,), MODULE,
+    ),
+    Process(
+        "podocyte_drift", {"podocytes": -1}, lambda podocytes, eta_podocyte, leak_podocyte: podocytes * eta_podocyte / leak_podocyte,
+        "1/day", "the patient's own drift of albuminuria (0 in the typical patient)", (), MODULE, paced=False,
     ),
     synthesis(
         "tubules",
@@ -202,9 +209,13 @@ PROCESSES = (
     loss("capillaries", CAPILLARY_TURNOVER, MODULE),
     Process(
         "nephron_loss", {"nephrons": -1},
-        lambda nephron_loss_rate, progression, nephrons, damage, eta_nephron, nephron_fading:
-        nephron_loss_rate * progression * nephrons * (damage + eta_nephron) * nephrons / (nephrons + nephron_fading),
+        lambda nephron_loss_rate, progression, nephrons, damage, nephron_fading:
+        nephron_loss_rate * progression * nephrons * damage * nephrons / (nephrons + nephron_fading),
         "1/day", "loss of nephrons", (NEPHRON_LOSS, NEPHRON_FADING, PROGRESSION), MODULE,
+    ),
+    Process(
+        "nephron_drift", {"nephrons": -1}, lambda nephrons, eta_nephron: nephrons * eta_nephron,
+        "1/day", "the patient's own drift of GFR (0 in the typical patient)", (), MODULE, paced=False,
     ),
     Process("nephron_ageing", {"nephrons": -1}, lambda ageing, ageing_loss, nephrons: ageing * ageing_loss * nephrons, "1/day", "loss of nephrons with age", (AGEING, AGEING_LOSS), MODULE),
     Process(

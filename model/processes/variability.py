@@ -19,6 +19,7 @@ class RandomEffect:
 
     name: str
     sd: float
+    unit: str
     meaning: str
     source: Provenance
 
@@ -27,23 +28,31 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
     effect.name: effect
     for effect in (
         RandomEffect(
-            "eta_nephron", 0.96, "damage to nephrons beyond what the patient's state explains, in units of the reference patient's",
-            Source("goulooze2022", "additive variance of the slope 8.62 over a typical slope of 3.01: SD 2.94/3.01"),
+            "eta_nephron", 2.1e-4, "1/day", "drift of functioning nephrons beyond what the patient's state explains",
+            Source(
+                "goulooze2022",
+                "SD of the slope 2.94 mL/min/1.73m2/yr at an eGFR of 43, over 0.88 (log GFR per log nephrons there); "
+                "grows with baseline UACR to the power 0.306",
+            ),
         ),
         RandomEffect(
-            "eta_podocyte", 1.0, "stress on podocytes beyond what the patient's state explains, in units of SD 0.485 a year in log UACR",
-            Source("goulooze2022", "additive variance of the UACR progression rate 0.235"),
+            "eta_podocyte", 1.02e-3, "1/day", "drift of log UACR beyond what the patient's state explains",
+            Source(
+                "goulooze2022",
+                "SD of the progression rate 0.485 a year with a pull of 0.182 a year towards baseline: the constant "
+                "rate, 0.374 a year, that gives the same spread after 3 years",
+            ),
         ),
-        RandomEffect("eta_potency", 0.5, "responsiveness to cells (log)", Assumed("responders and non-responders differ; no study separates patients from products")),
+        RandomEffect("eta_potency", 0.5, "1", "responsiveness to cells (log)", Assumed("responders and non-responders differ; no study separates patients from products")),
         RandomEffect(
-            "eta_sensitisation", 1.2, "readiness to form alloantibody (log)",
+            "eta_sensitisation", 1.2, "1", "readiness to form alloantibody (log)",
             Source("sanabria2021", "one patient in nine has any antibody after a course: most have none, a few have much"),
         ),
     )
 }
 
 ETAS = tuple(
-    Parameter(effect.name, 0.0, "1", effect.meaning, Assumed("0 in the typical patient"), scope="patient")
+    Parameter(effect.name, 0.0, effect.unit, effect.meaning, Assumed("0 in the typical patient"), scope="patient")
     for effect in RANDOM_EFFECTS.values()
 )
 TRANSLATION = Parameter(

@@ -1,0 +1,117 @@
+"""Draws of the parameters: from the priors now, from the posterior once one ships.
+
+Every parameter has a random stream of its own, named by the seed and the parameter, so that a draw does
+not change when another parameter is added, and the same seed gives the same numbers whatever the
+number of workers. A product that borrows a number from another product shares its stream: the
+comparison of the two then carries what they do not share, and no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from mscrenal.model import PRODUCTS, nearest, sampled_parameters
+from mscrenal.model.declare import Parameter
+
+__all__ = ["Draws", "draws", "stream"]
+
+MOST_DRAWS = 100_000
+
+
+def stream(seed: int, *names: object) -> np.random.Generator:
+    """A random generator named by what it is for: the same names give the same numbers."""
+    text = "\x1f".join(str(n) for n in (seed, *names))
+    return np.random.default_rng(np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype=np.uint32))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Joint draws of the sampled parameters.
+
+    Attributes
+    ----------
+    values : dict of str to ndarray (n,)
+        By the names of `sampled_parameters`, in the units declared there.
+    origin : {'prior', 'posterior'}
+    seed : int
+    hash : str
+        SHA-256 of names and values.
+    """
+
+    values: Mapping[str, np.ndarray]
+    origin: str
+    seed: int
+    hash: str
+
+    def __len__(self) -> int:
+        return len(next(iter(self.values.values())))
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        for k in range(len(self)):
+            yield self.at(k)
+
+    def at(self, k: int) -> dict[str, float]:
+        """Draw `k` as a mapping of name to value."""
+        return {name: float(v[k]) for name, v in self.values.items()}
+
+    def median(self) -> dict[str, float]:
+        """The median of each parameter under its prior (not of these draws)."""
+        return {name: p.value for name, p in sampled_parameters().items()}
+
+
+def draws(n: int, seed: int = 1) -> Draws:
+    """Draw all sampled parameters from their priors.
+
+    Parameters
+    ----------
+    n : int
+        Number of draws, 1 to 100,000.
+    seed : int
+        Zero or more.
+
+    Raises
+    ------
+    ValueError
+        For a number of draws or a seed out of range.
+    """
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= MOST_DRAWS:
+        raise ValueError(f"draws must be a whole number from 1 to {MOST_DRAWS:,}, got {n!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be a whole number of zero or more, got {seed!r}.")
+    values = {}
+    for name, parameter in sampled_parameters().items():
+        z = stream(int(seed), "prior", _stream_name(name)).standard_normal(int(n))
+        values[name] = np.array([parameter.at(float(x)) for x in z])
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        digest.update(name.encode() + values[name].tobytes())
+    return Draws(values, "prior", int(seed), digest.hexdigest())
+
+
+@cache
+def _stream_name(name: str) -> str:
+    """The name under which a parameter is drawn: a borrowed number, under its owner's."""
+    if not name.startswith("product."):
+        return name
+    _, owner, parameter = name.split(".", 2)
+    item = PRODUCTS[owner]
+    while item.parent and _same(item.parameter(parameter), PRODUCTS[item.parent].parameter(parameter)):
+        item = PRODUCTS[item.parent]
+    return f"product.{item.name}.{parameter}"
+
+
+def _same(a: Parameter, b: Parameter) -> bool:
+    return (a.value, a.prior) == (b.value, b.prior)
+
+
+def check_names(names: Mapping[str, float]) -> None:
+    """Raise ValueError for a name that is not sampled, with the nearest that are."""
+    known = sampled_parameters()
+    for name in names:
+        if name not in known:
+            raise ValueError(f"No sampled parameter {name!r}.{nearest(name, known)}")

@@ -1,0 +1,353 @@
+"""Run a scenario: every draw of the parameters and every virtual patient through every arm.
+
+The unit of work is one patient under one draw: the patient is placed once and meets all arms from the
+same state, so that arms differ by treatment alone. Units are independent and named by their position;
+the result is the same to the last bit whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from mscrenal.calibration import Draws, draws, evidence_hash, stream
+from mscrenal.model import OBSERVABLES, PRODUCTS, RANDOM_EFFECTS, Dose, DrugCourse, Patient
+from mscrenal.model.codegen import compiled
+from mscrenal.model.initial import InitialStateError
+from mscrenal.model.simulate import prepare, products_of, simulate_subject
+from mscrenal.model.solve import ATOL, RTOL
+from mscrenal.scenarios.scenario import Scenario
+
+__all__ = ["Progress", "Run", "RunError", "output_days", "provenance_of", "run"]
+
+Progress = Callable[[int, int, str], None]
+MOST_VALUES = 100_000_000  # 0.8 GB; beyond that a run must say less, not fill the machine
+
+
+class RunError(ValueError):
+    """A run that cannot be made as asked."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run gives back.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        Dims (arm, draw, patient, time [day]); one variable per observable, attributes unit and label.
+        NaN where a subject failed.
+    status : xarray.DataArray
+        Dims (arm, draw, patient): 'ok' or why not.
+    failures : list of dict
+        arm, draw, patient, status, message of each subject that failed.
+    scenario : Scenario
+    provenance : dict
+    """
+
+    data: xr.Dataset
+    status: xr.DataArray
+    failures: list[dict[str, Any]]
+    scenario: Scenario
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One patient under some draws, through every arm."""
+
+    patient: Patient
+    arms: tuple[tuple[tuple[Dose, ...], tuple[DrugCourse, ...]], ...]
+    thetas: tuple[Mapping[str, float], ...]
+    times: np.ndarray
+    observables: tuple[str, ...]
+    knock_outs: tuple[tuple[str, ...], ...]
+
+
+def run(
+    scenario: Scenario,
+    *,
+    draws: int | Draws = 100,
+    seed: int = 1,
+    workers: int | None = None,
+    patients: int | None = None,
+    observables: Sequence[str] | None = None,
+    days: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Simulate every arm of a scenario.
+
+    Parameters
+    ----------
+    draws : int or Draws
+        How many parameter draws, or the draws themselves.
+    seed : int
+    workers : int, optional
+        Processes; by default one per processor, at most 8.
+    patients : int, optional
+        Size of the virtual population; by default the scenario's own (1 for a single patient). With
+        more than one, random effects are drawn for each.
+    observables : sequence of str, optional
+        Default: all.
+    days : ndarray, optional
+        Output days, increasing; default `output_days`.
+    progress : callable, optional
+        Called with units done, all units, and a word.
+
+    Raises
+    ------
+    RunError
+        For numbers out of range, or a run larger than memory allows.
+    """
+    drawn = _draws(draws, seed)
+    people = _people(scenario, patients, seed)
+    if days is None:
+        days = output_days(scenario, dense=len(people) == 1)
+    names = tuple(observables or (o.name for o in OBSERVABLES))
+    size = len(scenario.arms) * len(drawn) * len(people) * len(days) * len(names)
+    if size > MOST_VALUES:
+        raise RunError(
+            f"{len(scenario.arms)} arms x {len(drawn)} draws x {len(people)} patients x {len(days)} days x {len(names)} "
+            f"observables are {size:.2g} values; {MOST_VALUES:.0e} is the most. Use fewer --draws or --patients."
+        )
+    shape = (len(scenario.arms), len(drawn), len(people), len(days))
+    values = np.full((len(names), *shape), np.nan)
+    status = np.full(shape[:3], "ok", dtype=object)
+    failures: list[dict[str, Any]] = []
+    for draw, patient, seen, outcomes in _outcomes(scenario, people, drawn, days, names, workers, progress):
+        values[:, :, draw, patient] = seen[0]
+        for a, (code, message) in enumerate(outcomes[0]):
+            status[a, draw, patient] = code
+            if code != "ok":
+                failures.append(
+                    {"arm": scenario.arms[a].name, "draw": draw, "patient": patient, "status": code, "message": message}
+                )
+    coords = {"arm": [a.name for a in scenario.arms], "draw": np.arange(len(drawn)), "patient": np.arange(len(people)), "time": days}
+    table = {o.name: o for o in OBSERVABLES}
+    dims = ("arm", "draw", "patient", "time")
+    data = xr.Dataset(
+        {n: (dims, values[i], {"unit": table[n].unit, "label": table[n].label or n}) for i, n in enumerate(names)}, coords=coords
+    )
+    data["time"].attrs["unit"] = "day"
+    order = {a.name: i for i, a in enumerate(scenario.arms)}
+    failures.sort(key=lambda f: (f["draw"], f["patient"], order[f["arm"]]))
+    return Run(
+        data,
+        xr.DataArray(status, dims=dims[:3], coords={k: coords[k] for k in dims[:3]}),
+        failures,
+        scenario,
+        provenance_of(scenario, drawn, seed, len(people)),
+    )
+
+
+def coalition_runs(
+    scenario: Scenario,
+    arm: str,
+    knock_outs: Sequence[tuple[str, ...]],
+    *,
+    draws: int | Draws,
+    seed: int,
+    workers: int | None,
+    patients: int | None,
+    observable: str,
+    days: np.ndarray,
+    progress: Progress | None,
+) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]], dict[str, Any]]:
+    """Trajectories of one arm under several sets of knock-outs, and of the reference.
+
+    Returns
+    -------
+    treated : ndarray (n_knock_outs, n_draws, n_patients, n_days)
+    reference : ndarray (n_draws, n_patients, n_days)
+    failures, provenance
+    """
+    drawn = _draws(draws, seed)
+    people = _people(scenario, patients, seed)
+    pair = scenario.replace(arms=(scenario.reference_arm, scenario.arm(arm)))
+    treated = np.full((len(knock_outs), len(drawn), len(people), len(days)), np.nan)
+    reference = np.full(treated.shape[1:], np.nan)
+    failures: list[dict[str, Any]] = []
+    sets = tuple(tuple(k) for k in knock_outs)
+    for draw, patient, seen, outcomes in _outcomes(pair, people, drawn, days, (observable,), workers, progress, sets):
+        for k, (values, statuses) in enumerate(zip(seen, outcomes, strict=True)):
+            treated[k, draw, patient] = values[0, 1]
+            if not sets[k]:
+                reference[draw, patient] = values[0, 0]
+            for name, (code, message) in zip((scenario.reference, arm), statuses, strict=True):
+                if code != "ok":
+                    failures.append({"arm": name, "draw": draw, "patient": patient, "status": code, "message": message})
+    return treated, reference, failures, provenance_of(scenario, drawn, seed, len(people))
+
+
+def _outcomes(
+    scenario: Scenario,
+    people: Sequence[Patient],
+    drawn: Draws,
+    days: np.ndarray,
+    names: tuple[str, ...],
+    workers: int | None,
+    progress: Progress | None,
+    knock_outs: tuple[tuple[str, ...], ...] = ((),),
+) -> Iterator[tuple[int, int, list[np.ndarray], list[list[tuple[str, str]]]]]:
+    """Yield draw, patient, values and outcomes of each unit as they come."""
+    arms_of = [tuple((a.doses(float(p.weight_kg or 1.0)), tuple(a.drugs_added)) for a in scenario.arms) for p in people]
+    thetas = tuple(drawn)
+    chunk = max(1, min(10, len(thetas) // 8))
+    units = [(j, k) for j in range(len(people)) for k in range(0, len(thetas), chunk)]
+    tasks = [_Task(people[j], arms_of[j], thetas[k : k + chunk], days, names, knock_outs) for j, k in units]
+    # Compiled here once, so that workers find it ready.
+    for slots in sorted({max(1, len(products_of(doses))) for arms in arms_of for doses, _ in arms}):
+        compiled(slots)
+    total = len(people) * len(thetas)
+    done = 0
+    if progress is not None:
+        progress(0, total, scenario.name)
+    for (j, k), results in zip(units, _map(tasks, _workers(workers)), strict=True):
+        for offset, (values, outcomes) in enumerate(results):
+            yield k + offset, j, values, outcomes
+        done += len(results)
+        if progress is not None:
+            progress(done, total, scenario.name)
+
+
+def _map(tasks: Sequence[_Task], workers: int) -> Iterator[list[Any]]:
+    if workers == 1 or len(tasks) == 1:
+        yield from map(_simulate, tasks)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(tasks)))
+    try:
+        yield from pool.map(_simulate, tasks)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _simulate(task: _Task) -> list[tuple[list[np.ndarray], list[list[tuple[str, str]]]]]:
+    """Per draw: values (n_observables, n_arms, n_days) and (status, message) per arm, for each knock-out set."""
+    return [_one(task, theta) for theta in task.thetas]
+
+
+def _one(task: _Task, theta: Mapping[str, float]) -> tuple[list[np.ndarray], list[list[tuple[str, str]]]]:
+    all_values, all_outcomes = [], []
+    for knocked in task.knock_outs:
+        values = np.full((len(task.observables), len(task.arms), len(task.times)), np.nan)
+        outcomes = []
+        for a, (doses, courses) in enumerate(task.arms):
+            try:
+                kernels, subject = prepare(task.patient, products_of(doses), theta, knocked)
+            except InitialStateError as error:
+                outcomes.append(("initial-state", str(error)))
+                continue
+            trajectory = simulate_subject(kernels, subject, doses, courses, task.times)
+            outcomes.append((trajectory.status, trajectory.message))
+            if trajectory.status == "ok":
+                values[:, a] = [trajectory.observable(n) for n in task.observables]
+        all_values.append(values)
+        all_outcomes.append(outcomes)
+    return all_values, all_outcomes
+
+
+# --------------------------------------------------------------------------- what goes in
+
+
+def _draws(given: int | Draws, seed: int) -> Draws:
+    return given if isinstance(given, Draws) else draws(given, seed)
+
+
+def _workers(given: int | None) -> int:
+    if given is None:
+        return min(8, os.cpu_count() or 1)
+    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= 1024:
+        raise RunError(f"workers must be a whole number from 1 to 1024, got {given!r}.")
+    return given
+
+
+def _people(scenario: Scenario, n: int | None, seed: int) -> list[Patient]:
+    """The virtual patients, random effects drawn where there is more than one."""
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 100_000):
+        raise RunError(f"patients must be a whole number from 1 to 100,000, got {n!r}.")
+    if scenario.population is not None:
+        spec = scenario.population if n is None else scenario.population.replace(n=n)
+        people = [p.patient() for p in spec.patients(seed)]
+    else:
+        people = [scenario.subject.patient()] * (n or 1)
+    if len(people) == 1:
+        return people
+    return [p.replace(eta=_etas(seed, j) | dict(p.eta)) for j, p in enumerate(people)]
+
+
+def _etas(seed: int, patient: int) -> dict[str, float]:
+    return {name: e.sd * float(stream(seed, "patient", patient, name).standard_normal()) for name, e in RANDOM_EFFECTS.items()}
+
+
+def output_days(scenario: Scenario, *, dense: bool = True) -> np.ndarray:
+    """Days at which a run reports: visits, day 0, the horizon and, if `dense`, a weekly grid and the
+    first days after each dose, when cells come and go.
+    """
+    end = float(scenario.horizon_days)
+    days = {0.0, end, *(float(v) for v in scenario.visits)}
+    if dense:
+        days |= set(np.arange(0.0, end, 7.0 if end <= 800 else 28.0))
+        starts = sorted({float(d) for arm in scenario.arms for d in arm.dose_days})
+        for day in starts[:40]:
+            days |= {day + x for x in (0.05, 0.25, 1.0, 2.0, 4.0)}
+    return np.array(sorted(d for d in days if 0 <= d <= end))
+
+
+# --------------------------------------------------------------------------- where it comes from
+
+
+def provenance_of(scenario: Scenario, drawn: Draws, seed: int, patients: int) -> dict[str, Any]:
+    """Everything needed to get the same result again, and what it rests on."""
+    try:
+        release = version("mscrenal")
+    except PackageNotFoundError:
+        release = "unknown"
+    described = json.dumps(asdict(scenario), sort_keys=True, default=str)
+    return {
+        "package": "mscrenal",
+        "version": release,
+        "scenario": scenario.name,
+        "scenario_hash": hashlib.sha256(described.encode()).hexdigest(),
+        "origin": drawn.origin,
+        "seed": seed,
+        "draws": len(drawn),
+        "patients": patients,
+        "parameters_hash": drawn.hash,
+        "model_hash": compiled(1).hash,
+        "evidence_hash": evidence_hash(),
+        "solver": {"method": "LSODA", "rtol": RTOL, "atol": ATOL},
+        "extrapolated": extrapolations(scenario, drawn.origin),
+        "assumptions": list(scenario.notes),
+    }
+
+
+def extrapolations(scenario: Scenario, origin: str) -> list[str]:
+    """What the result takes from elsewhere than direct data, in sentences."""
+    out = []
+    if origin == "prior":
+        out.append("All bands come from the priors: no posterior ships with this version.")
+    if scenario.subject.species == "human" and any(a.n_doses for a in scenario.arms):
+        out.append("The size of the effect in people rests on a translation factor from rodents, known within a factor of about 6 either way.")
+    products = dict.fromkeys(c.product for a in scenario.arms for c in a.courses)
+    for name in products:
+        item = PRODUCTS[name]
+        by_class = [p.name for p in item.parameters if item.basis(p.name) == "class prior"]
+        assumed = [p.name for p in item.parameters if item.basis(p.name) == "assumed"]
+        if by_class:
+            out.append(f"{name}: {_listed(by_class)} rest on the class prior of all products, with its full width.")
+        if assumed:
+            out.append(f"{name}: {_listed(assumed)} are assumed; see the product's page.")
+    return out
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(n.replace("potency_", "potency (") + (")" if n.startswith("potency_") else "") for n in names)
