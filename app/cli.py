@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from mscrenal.app.console import DISCLAIMER, clear_errors, error_console, progress_bar, show
 from rich.text import Text
+
+from mscrenal.app.console import DISCLAIMER, clear_errors, error_console, progress_bar, show
 
 __all__ = ["main"]
 

@@ -62,16 +62,16 @@ def error_console() -> Console:
 # --------------------------------------------------------------------------- numbers in words
 
 
-def decimals_for(values: Sequence[float]) -> int:
-    """Decimals that show two significant digits of the largest of `values`.
+def decimals_for(values: Sequence[float], digits: int = 2) -> int:
+    """Decimals that show so many significant digits of the largest of `values`.
 
-    >>> decimals_for([0.48, -0.1]), decimals_for([68.0])
-    (2, 0)
+    >>> decimals_for([0.48, -0.1]), decimals_for([68.0]), decimals_for([45.2], digits=3)
+    (2, 0, 1)
     """
     largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
     if largest == 0:
         return 0
-    return min(max(1 - math.floor(math.log10(largest)), 0), 4)
+    return min(max(digits - 1 - math.floor(math.log10(largest)), 0), 4)
 
 
 def number(value: float | None, decimals: int, *, sign: bool = False) -> str:
@@ -227,6 +227,8 @@ def _nearest_days(days: Sequence[float], wanted: Sequence[float]) -> list[float]
 
 
 def _simulate_tables(result: Any) -> list[TextTable]:
+    from mscrenal.scenarios.style import nice_unit
+
     table = result.table
     days = sorted(table["time_day"].unique())
     wanted = _nearest_days(days, (0.0, days[-1] / 4, days[-1] / 2, days[-1]))
@@ -236,20 +238,23 @@ def _simulate_tables(result: Any) -> list[TextTable]:
     rows = []
     for name in shown:
         part = table[table["name"] == name]
-        unit = part["unit"].iloc[0]
-        decimals = decimals_for(list(part["q50"])) + 1  # slow states move in the third digit
-        for place, arm in enumerate(part["arm"].unique()):
+        unit = nice_unit(part["unit"].iloc[0])
+        decimals = decimals_for(list(part["q50"]), digits=3)  # slow states move in the third digit
+        rows.append((f"{name} [{unit}]" if unit else name, *("" for _ in wanted)))
+        for arm in part["arm"].unique():
             of_arm = part[part["arm"] == arm].set_index("time_day")
             cells = [interval(tuple(of_arm.loc[day, ["q50", "q05", "q95"]]), decimals) for day in wanted]
-            rows.append((f"{name} [{unit}]" if place == 0 else "", str(arm), *cells))
-    headings = ("Observable", "Arm", *(f"Day {day:g}" for day in wanted))
+            rows.append((f"  {arm}", *cells))
+    headings = ("Observable, arm", *(f"Day {day:g}" for day in wanted))
     note = "Median (90 % band). All observables and times: --json, --out."
-    return [TextTable(f"Trajectories: {result.title}", headings, tuple(rows), frozenset({0, 1}), note)]
+    return [TextTable(f"Trajectories: {result.title}", headings, tuple(rows), note=note)]
 
 
 def _explain_tables(result: Any) -> list[TextTable]:
     table = result.table
-    decimals = decimals_for(list(table["shapley_median"]) + list(table["shapley_high"]))
+    decimals = decimals_for(
+        [value for name, value in zip(table["name"], table["shapley_median"], strict=True) if name != "total"]
+    )
     rows = []
     for record in table.to_dict("records"):
         share = interval([record[f"shapley_{k}"] for k in ("median", "low", "high")], decimals, sign=True)
@@ -282,7 +287,8 @@ def _any_table(result: Any) -> list[TextTable]:
             return "(" + ", ".join(cell(item) for item in value) + ")"
         return "–" if value is None else str(value)
 
-    table = result.table
+    table = getattr(result, "summary", None)
+    table = result.table if table is None else table
     words = {
         place
         for place, name in enumerate(table.columns)
@@ -290,7 +296,10 @@ def _any_table(result: Any) -> list[TextTable]:
     }
     rows = tuple(tuple(cell(value) for value in row) for row in table.itertuples(index=False))
     title = getattr(result, "title", result.command)
-    return [TextTable(str(title), tuple(str(name) for name in table.columns), rows, frozenset(words | {0}))]
+    headings = tuple(str(name).replace("_", " ") for name in table.columns)
+    passed = getattr(result, "passed", None)
+    note = f"{sum(passed.values())} of {len(passed)} pass. Every check: --json, --out." if passed else ""
+    return [TextTable(str(title), headings, rows, frozenset(words | {0}), note)]
 
 
 # --------------------------------------------------------------------------- terminal

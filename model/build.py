@@ -242,6 +242,10 @@ def _modifiers(
             )
         if effect.signal not in space.declared:
             raise DeclarationError(f"Effect on {effect.on!r}: no signal {effect.signal!r}.{nearest(effect.signal, space.declared)}")
+        if effect.modulated_by and effect.modulated_by not in space.declared:
+            raise DeclarationError(
+                f"Effect on {effect.on!r}: no modulator {effect.modulated_by!r}.{nearest(effect.modulated_by, space.declared)}"
+            )
         out[effect.on] = (*out.get(effect.on, ()), effect)
     return out
 
@@ -265,7 +269,7 @@ def _rate(process: Process, slot: int, space: _Namespace, effects: tuple[Effect,
 def _ordered(table: dict[str, tuple[Quantity, tuple[Term, ...], tuple[Effect, ...]]]) -> dict[str, Any]:
     """Sort quantities so that each comes after those it needs."""
     needs = {
-        name: {a for term in terms for a in term.arguments.values() if a in table} | {e.signal for e in effects if e.signal in table}
+        name: {a for term in terms for a in term.arguments.values() if a in table} | {n for e in effects for n in (e.signal, e.modulated_by) if n in table}
         for name, (_, terms, effects) in table.items()
     }
     out: dict[str, Any] = {}
@@ -283,10 +287,10 @@ def _check_all_used(model: Model) -> None:
     used: set[str] = {"time_scale"}
     for _, terms, effects in model.quantities.values():
         used |= {a for term in terms for a in term.arguments.values()}
-        used |= {e.signal for e in effects} | {e.size.name for e in effects}
+        used |= {n for e in effects for n in (e.signal, e.modulated_by, e.size.name)}
     for rate in model.rates.values():
         used |= set(rate.term.arguments.values()) | {c for c in rate.stoichiometry.values() if isinstance(c, str)}
-        used |= {e.signal for e in rate.effects} | {e.size.name for e in rate.effects}
+        used |= {n for e in rate.effects for n in (e.signal, e.modulated_by, e.size.name)}
     for _, term in model.observables.values():
         used |= set(term.arguments.values())
     for what, names in (("Parameter", model.parameters), ("Input", model.inputs), ("Quantity", model.quantities)):

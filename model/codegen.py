@@ -63,6 +63,8 @@ def _modified(expression: Any, effects: tuple[Any, ...], symbols: dict[str, Any]
 
     for effect in effects:
         signal, size = symbols[effect.signal], symbols[effect.size.name]
+        if effect.modulated_by:
+            signal *= symbols[effect.modulated_by]
         if effect.kind == "inhibit":
             expression *= 1 - size * signal
         elif effect.kind == "stimulate":

@@ -363,10 +363,12 @@ class Effect:
 
     ``inhibit``: times (1 - size * signal), `size` in (0, 1). ``stimulate``: times (1 + size * signal).
     ``scale``: times exp(size * signal), any sign. The signal is a drug's level, an arm of action or
-    an insult's intensity.
+    an insult's intensity; `modulated_by` names a quantity or parameter that multiplies it (a drug that
+    works through glucose does less where there is little).
     """
 
     on: str
     kind: Literal["inhibit", "stimulate", "scale"]
     size: Parameter
     signal: str = ""
+    modulated_by: str = ""

@@ -35,6 +35,10 @@ __all__ = ["MODULES", "definition_hash", "model", "sampled_parameters"]
 MODULES = (exposure, effectors, metabolism, oxidative_stress, inflammation, fibrosis, kidney, autoimmunity, variability)
 
 
+# Modules that describe or check the model and cannot change its numbers.
+DESCRIPTION = frozenset({"describe.py", "units.py"})
+
+
 @cache
 def model(slots: int = 1) -> Model:
     """The whole model, for arms that mix at most `slots` products."""
@@ -78,6 +82,6 @@ def definition_hash() -> str:
             name = f"{path}/{entry.name}"
             if entry.is_dir() and entry.name != "__pycache__":
                 pending.append((name, entry))
-            elif entry.name.endswith(".py"):
+            elif entry.name.endswith(".py") and entry.name not in DESCRIPTION:
                 digest.update(name.encode() + b"\0" + entry.read_bytes())
     return digest.hexdigest()

@@ -196,12 +196,17 @@ def parameter_table() -> pd.DataFrame:
 
 
 def _change_text(rate: Rate) -> str:
-    signs = {1: "+", -1: "−"}
-    return ", ".join(f"{signs.get(c) or f'{c} × '}{s}" for s, c in rate.stoichiometry.items())  # type: ignore[call-overload]
+    signs: dict[float | str, str] = {1: "+", -1: "−"}
+    return ", ".join(f"{signs.get(c, f'{c} × ')}{s}" for s, c in rate.stoichiometry.items())
+
+
+def _signals(effect: Effect) -> tuple[str, ...]:
+    """The names that are multiplied to the signal of an effect."""
+    return (effect.signal, effect.modulated_by) if effect.modulated_by else (effect.signal,)
 
 
 def _effect_text(effect: Effect) -> str:
-    return f"{effect.signal} ({effect.kind})"
+    return f"{' × '.join(_signals(effect))} ({effect.kind})"
 
 
 def process_table() -> pd.DataFrame:
@@ -646,14 +651,14 @@ class _Writer:
         """The multipliers of drugs and arms."""
         out, exponents = [], []
         for e in effects:
-            term = f"{symbols()[e.size.name]}\\,{symbols()[e.signal]}"
+            term = r"\,".join(symbols()[name] for name in (e.size.name, *_signals(e)))
             if e.kind == "scale":
                 exponents.append(term)
             else:
                 out.append(rf"\left(1 {'-' if e.kind == 'inhibit' else '+'} {term}\right)")
         # A few exponents at a time: a sum of all of them would not fit a line.
-        for i in range(0, len(exponents), 3):
-            out.append(rf"\exp\left({' + '.join(exponents[i : i + 3])}\right)")
+        for i in range(0, len(exponents), 2):
+            out.append(rf"\exp\left({' + '.join(exponents[i : i + 2])}\right)")
         return out
 
     def quantity(self, name: str) -> str:
@@ -661,14 +666,17 @@ class _Writer:
         pieces = self._bracketed(terms[0](self.names), bool(effects))
         if quantity.sum_slots:
             pieces[0] = rf"\sum_{{\mathrm{{products}}}} {pieces[0]}"
-        if len(pieces) == 1 and not effects and _width(pieces[0]) > LINE:
-            return _in_lines(symbols()[name], self.summands(terms[0](self.names)), "")
+        if len(pieces) == 1 and not effects:
+            return self.whole(symbols()[name], terms[0](self.names), pieces[0])
         return _in_lines(symbols()[name], [*pieces, *self.effects(effects)], r"\,")
 
-    def summands(self, expression: Any) -> list[str]:
-        """The terms of a sum, each with its sign."""
+    def whole(self, left: str, expression: Any, text: str) -> str:
+        """``left = text``; a sum that is too long for a line is broken between its terms."""
+        if _width(text) <= LINE or not expression.is_Add:
+            return f"{left} = {text}"
         texts = [self.latex(term) for term in self.printer._as_ordered_terms(fold(expression))]
-        return [texts[0], *(text if text.startswith("-") else f"+ {text}" for text in texts[1:])]
+        signed = [texts[0], *(t if t.startswith("-") else f"+ {t}" for t in texts[1:])]
+        return _in_lines(left, signed, "")
 
     def rate(self, name: str) -> str:
         import sympy as sp
@@ -684,7 +692,7 @@ class _Writer:
         return self.factors(expression)
 
     def balance(self, state: State) -> str:
-        pieces = []
+        pieces: list[str] = []
         for name, rate in self.structure.rates.items():
             if state.name not in rate.stoichiometry:
                 continue
@@ -700,12 +708,11 @@ class _Writer:
     def observable(self, name: str) -> str:
         import sympy as sp
 
-        _, term = self.structure.observables[name]
-        return _in_lines(
-            rf"\mathrm{{{name.replace('_', chr(92) + ',')}}}",
-            self.factors(sp.sympify(term(self.names))),
-            r"\,",
-        )
+        expression = sp.sympify(self.structure.observables[name][1](self.names))
+        words = name.replace("_", r"\,")
+        pieces = self.factors(expression)
+        left = rf"\mathrm{{{words}}}"
+        return self.whole(left, expression, pieces[0]) if len(pieces) == 1 else _in_lines(left, pieces, r"\,")
 
 
 def equations_latex() -> dict[str, list[Formula]]:
@@ -749,7 +756,7 @@ class Influence:
 
 def _modified(value: float, effects: Iterable[Effect], values: Mapping[str, float]) -> float:
     for e in effects:
-        value *= _factor(e, values[e.size.name] * values[e.signal])
+        value *= _factor(e, values[e.size.name] * math.prod(values[name] for name in _signals(e)))
     return value
 
 
@@ -779,10 +786,11 @@ def _points(structure: Model, count: int = 8) -> list[dict[str, float]]:
     draw = random.Random("mscrenal")
     points = []
     for _ in range(count):
-        # An insult or a switch that is 0 in health would hide the arrows behind it.
-        point = {p.name: p.value or 0.3 for p in structure.parameters.values()} | dict.fromkeys(
-            structure.inputs, 0.0
-        )
+        # An insult, a switch or an infusion that is 0 would hide the arrows behind it; what works through a
+        # drug alone is no arrow of the network.
+        point = {p.name: p.value or 0.3 for p in structure.parameters.values()}
+        drugs = {d.level for d in DRUGS.values()}
+        point |= {name: 0.0 if name in drugs else 0.3 for name in structure.inputs}
         for s in structure.states.values():
             point[s.name] = s.healthy * 2 ** draw.uniform(-0.5, 2.0) if s.healthy else draw.uniform(0.2, 2.0)
             if s.start == "anchor" and s.healthy:
@@ -1194,6 +1202,11 @@ def _module_arrows(groups: Mapping[str, str], arrows: Iterable[Influence]) -> li
     return [Influence(s, t, next(iter(found)) if len(found) == 1 else 0) for (s, t), found in signs.items()]
 
 
+def _towards(start: tuple[float, float], end: tuple[float, float], far: float) -> tuple[float, float]:
+    share = far / math.dist(start, end)
+    return start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share
+
+
 def _rounded(points: Sequence[tuple[float, float]], radius: float = 0.055) -> Any:
     """A path along the points with rounded corners."""
     from matplotlib.path import Path as Outline
@@ -1202,10 +1215,7 @@ def _rounded(points: Sequence[tuple[float, float]], radius: float = 0.055) -> An
     vertices, codes = [kept[0]], [Outline.MOVETO]
     for before, corner, after in zip(kept, kept[1:], kept[2:], strict=False):
         r = min(radius, math.dist(before, corner) / 2, math.dist(corner, after) / 2)
-        enter, leave = (
-            tuple(c + (o - c) * r / math.dist(corner, other) for c, o in zip(corner, other, strict=True))
-            for other in (before, after)
-        )
+        enter, leave = (_towards(corner, other, r) for other in (before, after))
         vertices += [enter, corner, leave]
         codes += [Outline.LINETO, Outline.CURVE3, Outline.CURVE3]
     return Outline([*vertices, kept[-1]], [*codes, Outline.LINETO])
@@ -1407,6 +1417,15 @@ def _draw_legend(axes: Any, board: _Board, x: float, y: float) -> None:
         )
 
 
+def _board(detail: str) -> _Board:
+    """Boxes and wires of a picture, in inches."""
+    groups, arrows = _shown()
+    if detail == "states":
+        return _Board(_state_boxes(groups), arrows, pitch=0.84, port=0.062)
+    arms = [n for n in groups if n in _arm_boxes()]
+    return _Board(_module_boxes(groups, arms), _module_arrows(groups, arrows), pitch=0.62, port=0.16)
+
+
 def diagram(detail: Literal["states", "modules"] = "states") -> Figure:
     """The network as a picture, drawn from stoichiometry and partial derivatives.
 
@@ -1426,12 +1445,7 @@ def diagram(detail: Literal["states", "modules"] = "states") -> Figure:
 
     if detail not in ("states", "modules"):
         raise DeclarationError(f"No detail {detail!r}.{nearest(detail, ('states', 'modules'))}")
-    groups, arrows = _shown()
-    if detail == "states":
-        board = _Board(_state_boxes(groups), arrows, pitch=0.84, port=0.062)
-    else:
-        arms = [n for n in groups if n in _arm_boxes()]
-        board = _Board(_module_boxes(groups, arms), _module_arrows(groups, arrows), pitch=0.62, port=0.16)
+    board = _board(detail)
     tracks = [w.track for w in board.wires if w.gap is not None]
     left, right, high = -0.15, board.total + 0.15, max(0.3, max(tracks, default=0.0) + 0.15)
     low = min(-board.rows * board.pitch, min(tracks, default=0.0)) - 0.6
@@ -1450,8 +1464,7 @@ def diagram(detail: Literal["states", "modules"] = "states") -> Figure:
 
 # --------------------------------------------------------------------------- pages
 
-Page = Literal["equations", "states", "parameters", "processes", "products", "drugs", "diseases", "species"]
-PAGES: tuple[Page, ...] = (
+PAGES: tuple[str, ...] = (
     "equations",
     "states",
     "parameters",
@@ -1462,10 +1475,10 @@ PAGES: tuple[Page, ...] = (
     "species",
 )
 PICTURES: Mapping[str, Literal["states", "modules"]] = {"pathway": "states", "pathway-modules": "modules"}
-GENERATED = f"<!-- Generated from the definition of the model by `{HOW_TO_REGENERATE}`: do not edit. -->"
+GENERATED = f"<!-- Generated from the model's definition by `{HOW_TO_REGENERATE}`: do not edit. -->"
 FORMULA_TITLES = {"quantity": "Quantities", "rate": "Rates", "balance": "Balances", "observable": ""}
-FORMS = rf"""Rates are per day. Three forms recur: the stimulation and the inhibition of a synthesis by a driver
-$x$, both 1 in health ($x = 1$), and the excess of a driver over health, rounded off over {EXCESS_WIDTH}.
+FORMS = rf"""Rates are per day. Three forms recur: the stimulation and the inhibition of a synthesis by a
+driver $x$, both 1 in health ($x = 1$), and the excess over health, rounded off over {EXCESS_WIDTH}.
 
 $$
 \mathcal{{S}}(x;\,a,\,K) = \frac{{1 + a\,\frac{{x}}{{K + x}}}}{{1 + \frac{{a}}{{K + 1}}}}, \qquad
@@ -1513,10 +1526,7 @@ def _equations_page() -> str:
             chosen = [f for f in formulas if f.kind == kind]
             if chosen and title:
                 parts.append(f"### {title} of {module}")
-            parts += [
-                f"{f.meaning.capitalize() if f.meaning.islower() else f.meaning}\n\n$$\n{f.latex}\n$$"
-                for f in chosen
-            ]
+            parts += [f"{f.meaning[:1].upper()}{f.meaning[1:]}\n\n$$\n{f.latex}\n$$" for f in chosen]
     return "\n\n".join(parts)
 
 
@@ -1548,7 +1558,8 @@ def _parameters_page() -> str:
     parts = [
         "# Parameters",
         f"{c['parameters']} parameters of one simulation: {c['sourced']} with a source, "
-        f"{c['fitted']} fitted, {c['assumed']} assumed. With the values of species, diseases and products, {c['sampled']} numbers are sampled. "
+        f"{c['fitted']} fitted, {c['assumed']} assumed. "
+        f"With the values of species, diseases and products, {c['sampled']} numbers are sampled. "
         "Values are medians of the prior; ranges hold its central 95 %; no range: not sampled.",
     ]
     for module, rows in _with_range(parameter_table()).groupby("module", sort=False):
@@ -1694,7 +1705,7 @@ def _species_page() -> str:
     return "\n\n".join(parts)
 
 
-_WRITERS: Mapping[Page, Callable[[], str]] = {
+_WRITERS: Mapping[str, Callable[[], str]] = {
     "equations": _equations_page,
     "states": _states_page,
     "parameters": _parameters_page,
@@ -1715,7 +1726,7 @@ _TABLES: Mapping[str, Callable[[], Any]] = {
 }
 
 
-def page(name: Page) -> str:
+def page(name: str) -> str:
     """One page of the docs in Markdown, LaTeX between ``$$``; DeclarationError if there is no such page."""
     if name not in _WRITERS:
         raise DeclarationError(f"No page {name!r}.{nearest(name, _WRITERS)}")
@@ -1763,11 +1774,11 @@ def write_pages(folder: str | Path) -> list[Path]:
 
 def _write_text(what: str, out: Path | None) -> None:
     if out is None:
-        sys.stdout.write(page(what))  # type: ignore[arg-type]
+        sys.stdout.write(page(what))
     elif out.suffix == ".csv" and what in _TABLES:
         _TABLES[what]().to_csv(out, index=False)
     elif out.suffix == ".md":
-        out.write_text(page(what), encoding="utf-8", newline="\n")  # type: ignore[arg-type]
+        out.write_text(page(what), encoding="utf-8", newline="\n")
     else:
         allowed = "equations.md" if what == "equations" else f"{what}.md or {what}.csv"
         raise DeclarationError(

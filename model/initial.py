@@ -205,7 +205,8 @@ class _Placement:
                 jac[row, row] -= pull
         for name, observable, target in (("nephrons", "mgfr", self.gfr_target), ("podocytes", "uacr", self.uacr_target)):
             row, i = self.unknown.index(name), model.observable_names.index(observable)
-            f[row] = math.log(self.seen[i] / target)
+            # A trial beyond the model's range has no logarithm; NaN makes the iteration back off.
+            f[row] = math.log(self.seen[i] / target) if self.seen[i] > 0 else math.nan
             jac[row] = self.seen_slope[i, self.columns] / self.seen[i]
             algebraic[row] = True
         # β cells are placed by the glucose balance; their own balance then gives the set point.
@@ -270,9 +271,18 @@ class _Placement:
 
     def _fail(self) -> None:
         p = self.patient
+        f, _, _ = self._residual()
+        # What stays furthest from its target says which covariate asks for too much.
+        off = {c: abs(float(f[self.unknown.index(n)])) for n, _, _, c, _ in LIMITS}
+        worst = max(off, key=lambda c: off[c] if math.isfinite(off[c]) else math.inf)
+        mend = {
+            "egfr": "no number of functioning nephrons gives it. Lower egfr",
+            "uacr": "no loss of podocytes gives it. Change uacr",
+            "hba1c": "no β-cell function gives it. Lower hba1c, or insulin_share",
+        }
         raise InitialStateError(
-            f"no initial state was found for eGFR {p.egfr:g}, UACR {p.uacr:g} mg/g, HbA1c {p.hba1c:g} %, "
-            f"duration {p.duration_years:g} years with these parameters. Check that the covariates belong to one patient."
+            f"{worst} = {getattr(p, worst):g} cannot be met in this patient with these parameters: {mend[worst]}, or check the "
+            f"other covariates (eGFR {p.egfr:g}, UACR {p.uacr:g} mg/g, HbA1c {p.hba1c:g} %, duration {p.duration_years:g} years)."
         )
 
     def _found(self) -> None:

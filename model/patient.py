@@ -50,6 +50,7 @@ TYPICAL: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "diabetic": {"egfr": 45.0, "uacr": 900.0, "hba1c": 7.8, "duration_years": 15.0},
         "lupus": {"egfr": 80.0, "uacr": 1800.0, "hba1c": 5.2, "duration_years": 4.0, "sledai": 13.0},
+        "nondiabetic-ckd": {"egfr": 43.0, "uacr": 600.0, "hba1c": 5.5, "duration_years": 8.0},
         "renovascular": {"egfr": 45.0, "uacr": 60.0, "hba1c": 5.6, "duration_years": 5.0},
     }
 )

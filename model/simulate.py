@@ -283,6 +283,45 @@ def simulate_subject(
     return Trajectory(times, states, observables, status, message, error, model)
 
 
+def day_below(
+    kernels: Compiled, subject: Subject, trajectory: Trajectory, courses: Sequence[DrugCourse], threshold: float, limit_day: float
+) -> float:
+    """Day on which eGFR first falls below `threshold`, the simulation going on after its horizon.
+
+    Nothing more is given after the horizon but the drugs of the day. Infinity if it has not happened by
+    `limit_day`, NaN if the continuation fails. Read linearly between quarter-yearly outputs.
+    """
+    if trajectory.status != "ok":
+        return math.nan
+    model = kernels.model
+    days, egfr = trajectory.times, trajectory.observable("egfr")
+    if not (egfr < threshold).any():
+        column = model.observable_names.index("egfr")
+        schedule = schedule_of(model, subject.day, subject.inputs, (), courses)
+        u = schedule.inputs[np.searchsorted(schedule.edges, days[-1], side="right") - 1]
+        state, seen = trajectory.states[-1].copy(), np.empty(len(model.observables))
+        nothing = np.zeros((1, len(u)))
+        # In pieces of five years, so that those who reach it soon cost little.
+        while days[-1] < limit_day and egfr[-1] >= threshold:
+            later = days[-1] + np.arange(0, 21) * 91.3125
+            solution = solve(kernels, subject.parameters, state, Schedule(later[:1], u[np.newaxis], nothing), later)
+            if solution.status != "ok":
+                return math.nan
+            values = np.empty(len(later))
+            for k, y in enumerate(solution.states):
+                kernels.observe(np.ascontiguousarray(y), subject.parameters, u, seen)
+                values[k] = seen[column]
+            days, egfr, state = later, values, solution.states[-1].copy()
+    below = np.flatnonzero(egfr < threshold)
+    if not len(below):
+        return math.inf
+    k = below[0]
+    if k == 0:
+        return float(days[0])
+    share = (egfr[k - 1] - threshold) / (egfr[k - 1] - egfr[k])
+    return float(days[k - 1] + share * (days[k] - days[k - 1]))
+
+
 def _mass_error(model: Model, final: np.ndarray, doses: Sequence[Dose], end: float) -> float:
     worst = 0.0
     for slot, product in enumerate(products_of(doses), start=1):

@@ -1,7 +1,8 @@
 """The reference solver: one function from a compiled model to states and a status.
 
-ODEPACK's LSODA (through SciPy) on the generated right-hand side and Jacobian. The integrator restarts
-at every edge of an input (start or end of an infusion, of a drug), so that no step ever straddles one.
+ODEPACK's LSODA (through SciPy) on the generated right-hand side and Jacobian, and VODE's BDF on the rare
+segment on which LSODA gets stuck. The integrator restarts at every edge of an input (start or end of an
+infusion, of a drug), so that no step ever straddles one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.integrate import ODEintWarning, odeint
+from scipy.integrate import ODEintWarning, ode, odeint
 
 from mscrenal.model.codegen import Compiled
 
@@ -148,13 +149,40 @@ class _Runner:
                 self.rhs, y, grid, args=(u,), Dfun=self.jac, tfirst=True, rtol=self.rtol, atol=self.atol,
                 mxstep=self.max_steps, full_output=True,
             )
-        bad = ~np.isfinite(out).all(axis=1)
         succeeded = info["message"] == "Integration successful."
-        if succeeded and not bad.any():
+        if succeeded and np.isfinite(out).all():
             return out, "ok", ""
-        reached = float(np.max(info["tcur"])) if np.size(info["tcur"]) else float(grid[0])
-        status = "non-finite" if bad.any() and succeeded else ("budget" if "work" in info["message"].lower() else "step-underflow")
-        return out, status, f"stopped near day {reached:g}: {info['message']} {self._worst(out, u)}"
+        # Beyond the interval that failed the report and the output hold whatever was in memory.
+        arrived = info["tcur"] >= grid[1:]
+        done = len(arrived) if succeeded else int(np.argmin(arrived))
+        reached = float(grid[-1] if succeeded else info["tcur"][done])
+        if not np.isfinite(reached):
+            reached = float(grid[done])
+        if not succeeded and "work" in info["message"].lower():
+            again = self._stiff_only(y, u, grid)
+            if again is not None:
+                return again, "ok", ""
+        status = "non-finite" if succeeded else ("budget" if "work" in info["message"].lower() else "step-underflow")
+        return out, status, f"stopped near day {reached:g}: {info['message']} {self._worst(out[: done + 1], u)}"
+
+    def _stiff_only(self, y: np.ndarray, u: np.ndarray, grid: np.ndarray) -> np.ndarray | None:
+        """The same segment by VODE's BDF; None if that fails too.
+
+        Near a steady state LSODA can stay for good with its non-stiff method: with no error to measure,
+        its estimate of the stiffness is zero too, and stability holds the steps to minutes.
+        """
+        solver = ode(self.rhs, self.jac).set_f_params(u).set_jac_params(u)
+        solver.set_integrator("vode", method="bdf", with_jacobian=True, rtol=self.rtol, atol=self.atol, nsteps=self.max_steps)
+        solver.set_initial_value(y, grid[0])
+        out = np.empty((len(grid), self.n))
+        out[0] = y
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            for k, day in enumerate(grid[1:], start=1):
+                out[k] = solver.integrate(day)
+                if not solver.successful() or not np.isfinite(out[k]).all():
+                    return None
+        return out
 
     def _worst(self, out: np.ndarray, u: np.ndarray) -> str:
         """Name the state that moves fastest, relative to its size, at the last finite output."""

@@ -8,10 +8,11 @@ needed, and nothing on the way to a simulation imports this module.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import pint
 import sympy as sp
@@ -44,6 +45,8 @@ DEFINITIONS = (
     "Gparticle = 1e9 * particle",
     "standard_body_surface = 1.73 * meter ** 2",
 )
+_FACTOR = r"[\w.]+(\*\*[\d.]+)?"
+SPELLING = re.compile(rf"{_FACTOR}([*/]{_FACTOR})*")
 _DIMENSIONLESS_ONLY = (sp.exp, sp.log, Excess, ExcessSlope)
 
 
@@ -100,18 +103,16 @@ def parse(text: str) -> Unit:
     UnitError
         If the text is no unit.
     """
-    if not text:
-        raise UnitError("the unit is empty. Write '1' for a bare number.")
+    mend = "Write '1' for a bare number, else products and quotients of units, as 'Mcell/kg/day', 'mL/min/1.73m2'."
+    if not SPELLING.fullmatch(text):
+        raise UnitError(f"{text!r} is no unit. {mend}")
     spelled = "dimensionless" if text == "1" else text.replace(BODY_SURFACE, "standard_body_surface")
     if spelled.startswith("1/"):
         spelled = f"dimensionless{spelled[1:]}"
     try:
         return registry().Unit(spelled)
     except (pint.errors.PintError, AttributeError, ValueError, TypeError) as error:
-        raise UnitError(
-            f"{text!r} is no unit: {error}. Write '1' for a bare number, else products and quotients of known "
-            "units, as 'Mcell/kg/day', 'mL/min/1.73m2', 'percent'."
-        ) from error
+        raise UnitError(f"{text!r} is no unit: {error}. {mend}") from error
 
 
 def _factor(unit: Unit) -> float:
@@ -153,7 +154,7 @@ def _power(expression: sp.Pow, units: Mapping[str, Unit]) -> Unit:
     base, exponent = expression.args
     unit = derive(base, units)
     if exponent.is_Number:
-        return unit ** float(exponent)
+        return cast(Unit, unit ** float(exponent))
     _need_dimensionless(exponent, units, expression)
     if not same(unit, DIMENSIONLESS):
         raise UnitError(
@@ -217,7 +218,7 @@ def derive(expression: Any, units: Mapping[str, Unit]) -> Unit:
 
 def symbol_units(model: Model) -> dict[str, Unit]:
     """The declared unit of every symbol of a model, by name."""
-    declared = {**model.states, **model.parameters, **model.inputs}
+    declared: dict[str, Any] = {**model.states, **model.parameters, **model.inputs}
     declared |= {name: quantity for name, (quantity, _, _) in model.quantities.items()}
     return {name: parse(item.unit) for name, item in declared.items()}
 
@@ -267,6 +268,8 @@ def check_units(model: Model) -> list[UnitReport]:
     for target, effects in owners:
         for effect in effects:
             multiplied = eq.symbols[effect.size.name] * eq.symbols[effect.signal]
+            if effect.modulated_by:
+                multiplied *= eq.symbols[effect.modulated_by]
             reports.append(_compare("effect", f"{target}: {effect.size.name}", "1", multiplied, units))
     for name, (observable, _) in model.observables.items():
         reports.append(_compare("observable", name, observable.unit, eq.observables[name], units))

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from mscrenal.model.declare import nearest
 from numpy.typing import ArrayLike, NDArray
+
+from mscrenal.model.declare import nearest
 
 __all__ = [
     "CHRONIC_START_DAY",
@@ -246,6 +247,17 @@ def time_to_eskd(
     return EndpointValues(
         values=np.where(censored, limit_years, years),
         extrapolated=~crossed & ~np.isnan(years),
+        censored=censored,
+    )
+
+
+def reached_on(days: ArrayLike, horizon_days: float, *, limit_years: float = ESKD_LIMIT_YEARS) -> EndpointValues:
+    """`time_to_eskd` from simulated days of crossing (...): infinity where there was none, NaN where failed."""
+    years = np.asarray(days, dtype=float) / DAYS_PER_YEAR
+    censored = years > limit_years
+    return EndpointValues(
+        values=np.where(censored, limit_years, years),
+        extrapolated=(years > horizon_days / DAYS_PER_YEAR) & ~np.isnan(years),
         censored=censored,
     )
 

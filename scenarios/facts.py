@@ -152,7 +152,10 @@ def _location(centre: float, sd: float, low: float, high: float, at: float | Non
 
 @dataclass(frozen=True, config=STRICT)
 class FactPopulation:
-    """Who a fact is about. A ``typical`` one is a single patient at the centres, without random effects."""
+    """Who a fact is about. A ``typical`` one is a single patient at the centres, without random effects.
+
+    `random_effects` limits the random effects to those named (default: all).
+    """
 
     name: str
     title: str
@@ -172,6 +175,7 @@ class FactPopulation:
     sledai: Value | None = None
     relative_size: float = 1.0
     size: int = 1
+    random_effects: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if (self.diabetic_share is None) != (self.other_disease == ""):
@@ -450,7 +454,8 @@ class VirtualPatients:
 
     def eta(self, name: str, sd: float) -> Array:
         """Normal random effects (n,), the same for a name whatever other effects there are."""
-        if self.population.kind == "typical":
+        chosen = self.population.random_effects
+        if self.population.kind == "typical" or (chosen is not None and name not in chosen):
             return np.zeros(len(self))
         return sd * np.asarray(ndtri(_stratified(self.population, self.seed, f"eta {name}")))
 

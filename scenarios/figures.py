@@ -19,6 +19,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
 from mscrenal.scenarios.style import DIVERGING, FAINT, INK, ArmStyle, arm_styles, house_style, nice_unit
 
 __all__ = [
@@ -142,11 +143,6 @@ def _log_axis(axes: Axes, low: float, high: float, *, cells: bool) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _unit_label(name: str, unit: str) -> str:
-    shown = nice_unit(unit)
-    return f"{name} [{shown}]" if shown else name
-
-
 # --------------------------------------------------------------------------- time courses
 
 
@@ -181,7 +177,7 @@ def cells_per_organ(
 
     Arguments as in `time_courses`.
     """
-    present = [n for n in CELL_PANELS if n in bands and float(bands[n].max()) > CELL_FLOOR]
+    present = [n for n in CELL_PANELS if n in bands and float(bands[n].sel(quantile=0.5).max()) > CELL_FLOOR]
     given = [day for days in doses.values() for day in days]
     if not present or not given:
         return None
@@ -290,7 +286,8 @@ def _time_panel(
             axes.fill_between(time, low, high, color=styles[arm].colour, alpha=alpha, linewidth=0)
         axes.plot(time, mid, **styles[arm].drawn)
     axes.set_title(title)
-    axes.set_ylabel(_unit_label("", str(band.attrs.get("unit", ""))).strip() or "ratio")
+    # States are relative to the healthy animal or person: a bare number is a fold of healthy.
+    axes.set_ylabel(f"[{nice_unit(str(band.attrs.get('unit', ''))) or 'fold of healthy'}]")
     if log:
         top = float(np.nanmax(band.values, initial=10.0))
         positive = band.values[np.isfinite(band.values) & (band.values > 0)]

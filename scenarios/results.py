@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 import xarray as xr
-from mscrenal.scenarios.endpoints import CHRONIC_START_DAY, ESKD_LIMIT_YEARS, Endpoint, endpoint, evaluate
 from numpy.typing import ArrayLike, NDArray
+
+from mscrenal.scenarios.endpoints import CHRONIC_START_DAY, ESKD_LIMIT_YEARS, Endpoint, endpoint, evaluate, reached_on
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -299,7 +300,10 @@ def _conventions(run: RunLike) -> list[str]:
         "Medians and 90 % bands are over draws. The same draw and the same virtual patient meet every arm.",
         f"Slopes: least squares over the visits, total from day 0, chronic from day {CHRONIC_START_DAY:g} "
         "(Inker 2019, doi:10.1681/ASN.2019010007).",
-        f"Time to eGFR < 15 beyond the horizon follows the chronic slope, cut at {ESKD_LIMIT_YEARS:g} years.",
+        f"Time to eGFR < 15: the simulation goes on beyond the horizon, no further doses given, to at most {ESKD_LIMIT_YEARS:g} years.",
+        "The chronic slope of a short trial also holds the waning of a passing gain: an arm that gains early "
+        "and loses it again can end above the reference and still have the steeper slope, and with it the "
+        "earlier extrapolated kidney failure.",
         "P(better) is the share of draws in which the arm beats the reference, ties counting half.",
         "Failed subjects are left out together with their partner in the reference arm, and listed.",
     ]
@@ -691,9 +695,14 @@ def compare_result(run: RunLike, endpoints: Sequence[str] | None = None) -> Comp
     undefined = {}
     for item in wanted:
         trajectories = _values(run, item.observable, f"Endpoint {item.name!r}")
-        found = evaluate(
-            item.name, trajectories, days, horizon_days=float(scenario.horizon_days), visits=scenario.visits
-        )
+        eskd_days = getattr(run, "eskd_days", None)
+        if item.kind == "time_to" and eskd_days is not None:
+            simulated = eskd_days.transpose("arm", "draw", "patient").values
+            found = reached_on(np.where(ok, simulated, np.nan), float(scenario.horizon_days))
+        else:
+            found = evaluate(
+                item.name, trajectories, days, horizon_days=float(scenario.horizon_days), visits=scenario.visits
+            )
         if found.undefined:
             undefined[item.name] = found.undefined
         parts["value"].append(found.values)

@@ -23,8 +23,9 @@ from mscrenal.calibration import Draws, draws, evidence_hash, stream
 from mscrenal.model import OBSERVABLES, PRODUCTS, RANDOM_EFFECTS, Dose, DrugCourse, Patient
 from mscrenal.model.codegen import compiled
 from mscrenal.model.initial import InitialStateError
-from mscrenal.model.simulate import prepare, products_of, simulate_subject
+from mscrenal.model.simulate import day_below, prepare, products_of, simulate_subject
 from mscrenal.model.solve import ATOL, RTOL
+from mscrenal.scenarios.endpoints import ESKD_EGFR, ESKD_LIMIT_YEARS
 from mscrenal.scenarios.scenario import Scenario
 
 __all__ = ["Progress", "Run", "RunError", "output_days", "provenance_of", "run"]
@@ -52,6 +53,9 @@ class Run:
         arm, draw, patient, status, message of each subject that failed.
     scenario : Scenario
     provenance : dict
+    eskd_days : xarray.DataArray or None
+        Dims (arm, draw, patient): day on which eGFR falls below 15, the simulation going on beyond the
+        horizon; infinity if not within 30 years. None if the scenario does not ask for it.
     """
 
     data: xr.Dataset
@@ -59,6 +63,7 @@ class Run:
     failures: list[dict[str, Any]]
     scenario: Scenario
     provenance: dict[str, Any]
+    eskd_days: xr.DataArray | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class _Task:
     times: np.ndarray
     observables: tuple[str, ...]
     knock_outs: tuple[tuple[str, ...], ...]
+    to_eskd: bool
 
 
 def run(
@@ -123,8 +129,13 @@ def run(
     values = np.full((len(names), *shape), np.nan)
     status = np.full(shape[:3], "ok", dtype=object)
     failures: list[dict[str, Any]] = []
-    for draw, patient, seen, outcomes in _outcomes(scenario, people, drawn, days, names, workers, progress):
+    to_eskd = "time_to_eskd" in scenario.endpoints and scenario.subject.species == "human"
+    eskd = np.full(shape[:3], np.nan)
+    for draw, patient, seen, outcomes, ends in _outcomes(
+        scenario, people, drawn, days, names, workers, progress, to_eskd=to_eskd
+    ):
         values[:, :, draw, patient] = seen[0]
+        eskd[:, draw, patient] = ends[0]
         for a, (code, message) in enumerate(outcomes[0]):
             status[a, draw, patient] = code
             if code != "ok":
@@ -146,6 +157,7 @@ def run(
         failures,
         scenario,
         provenance_of(scenario, drawn, seed, len(people)),
+        xr.DataArray(eskd, dims=dims[:3], coords={k: coords[k] for k in dims[:3]}) if to_eskd else None,
     )
 
 
@@ -177,7 +189,7 @@ def coalition_runs(
     reference = np.full(treated.shape[1:], np.nan)
     failures: list[dict[str, Any]] = []
     sets = tuple(tuple(k) for k in knock_outs)
-    for draw, patient, seen, outcomes in _outcomes(pair, people, drawn, days, (observable,), workers, progress, sets):
+    for draw, patient, seen, outcomes, _ in _outcomes(pair, people, drawn, days, (observable,), workers, progress, sets):
         for k, (values, statuses) in enumerate(zip(seen, outcomes, strict=True)):
             treated[k, draw, patient] = values[0, 1]
             if not sets[k]:
@@ -197,13 +209,15 @@ def _outcomes(
     workers: int | None,
     progress: Progress | None,
     knock_outs: tuple[tuple[str, ...], ...] = ((),),
-) -> Iterator[tuple[int, int, list[np.ndarray], list[list[tuple[str, str]]]]]:
-    """Yield draw, patient, values and outcomes of each unit as they come."""
+    *,
+    to_eskd: bool = False,
+) -> Iterator[tuple[int, int, list[np.ndarray], list[list[tuple[str, str]]], list[np.ndarray]]]:
+    """Yield draw, patient, values, outcomes and days of ESKD of each unit as they come."""
     arms_of = [tuple((a.doses(float(p.weight_kg or 1.0)), tuple(a.drugs_added)) for a in scenario.arms) for p in people]
     thetas = tuple(drawn)
     chunk = max(1, min(10, len(thetas) // 8))
     units = [(j, k) for j in range(len(people)) for k in range(0, len(thetas), chunk)]
-    tasks = [_Task(people[j], arms_of[j], thetas[k : k + chunk], days, names, knock_outs) for j, k in units]
+    tasks = [_Task(people[j], arms_of[j], thetas[k : k + chunk], days, names, knock_outs, to_eskd) for j, k in units]
     # Compiled here once, so that workers find it ready.
     for slots in sorted({max(1, len(products_of(doses))) for arms in arms_of for doses, _ in arms}):
         compiled(slots)
@@ -212,8 +226,8 @@ def _outcomes(
     if progress is not None:
         progress(0, total, scenario.name)
     for (j, k), results in zip(units, _map(tasks, _workers(workers)), strict=True):
-        for offset, (values, outcomes) in enumerate(results):
-            yield k + offset, j, values, outcomes
+        for offset, (values, outcomes, ends) in enumerate(results):
+            yield k + offset, j, values, outcomes, ends
         done += len(results)
         if progress is not None:
             progress(done, total, scenario.name)
@@ -230,15 +244,19 @@ def _map(tasks: Sequence[_Task], workers: int) -> Iterator[list[Any]]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _simulate(task: _Task) -> list[tuple[list[np.ndarray], list[list[tuple[str, str]]]]]:
-    """Per draw: values (n_observables, n_arms, n_days) and (status, message) per arm, for each knock-out set."""
+_Unit = tuple[list[np.ndarray], list[list[tuple[str, str]]], list[np.ndarray]]
+
+
+def _simulate(task: _Task) -> list[_Unit]:
+    """Per draw and set of knock-outs: values (n_observables, n_arms, n_days), (status, message) and day of ESKD per arm."""
     return [_one(task, theta) for theta in task.thetas]
 
 
-def _one(task: _Task, theta: Mapping[str, float]) -> tuple[list[np.ndarray], list[list[tuple[str, str]]]]:
-    all_values, all_outcomes = [], []
+def _one(task: _Task, theta: Mapping[str, float]) -> _Unit:
+    all_values, all_outcomes, all_ends = [], [], []
     for knocked in task.knock_outs:
         values = np.full((len(task.observables), len(task.arms), len(task.times)), np.nan)
+        ends = np.full(len(task.arms), np.nan)
         outcomes = []
         for a, (doses, courses) in enumerate(task.arms):
             try:
@@ -250,9 +268,12 @@ def _one(task: _Task, theta: Mapping[str, float]) -> tuple[list[np.ndarray], lis
             outcomes.append((trajectory.status, trajectory.message))
             if trajectory.status == "ok":
                 values[:, a] = [trajectory.observable(n) for n in task.observables]
+                if task.to_eskd:
+                    ends[a] = day_below(kernels, subject, trajectory, courses, ESKD_EGFR, ESKD_LIMIT_YEARS * 365.25)
         all_values.append(values)
         all_outcomes.append(outcomes)
-    return all_values, all_outcomes
+        all_ends.append(ends)
+    return all_values, all_outcomes, all_ends
 
 
 # --------------------------------------------------------------------------- what goes in
@@ -298,7 +319,7 @@ def output_days(scenario: Scenario, *, dense: bool = True) -> np.ndarray:
         days |= set(np.arange(0.0, end, 7.0 if end <= 800 else 28.0))
         starts = sorted({float(d) for arm in scenario.arms for d in arm.dose_days})
         for day in starts[:40]:
-            days |= {day + x for x in (0.05, 0.25, 1.0, 2.0, 4.0)}
+            days |= {day + x for x in (0.005, 0.02, 0.05, 0.25, 1.0, 2.0, 4.0)}
     return np.array(sorted(d for d in days if 0 <= d <= end))
 
 

@@ -103,8 +103,8 @@ def house_style() -> AbstractContextManager[None]:
 def nice_unit(unit: str) -> str:
     """A unit as print has it; a bare number has none.
 
-    >>> nice_unit("mL/min/1.73m2"), nice_unit("1")
-    ('mL/min/1.73 m²', '')
+    >>> nice_unit("mL/min/1.73m2"), nice_unit("percent"), nice_unit("1")
+    ('mL/min/1.73 m²', '%', '')
     """
-    plain = {"1": "", "": "", "dimensionless": ""}
+    plain = {"1": "", "": "", "dimensionless": "", "percent": "%", "cell/kg": "cells/kg"}
     return plain.get(unit, unit.replace("1.73m2", "1.73 m²").replace("m2", "m²"))

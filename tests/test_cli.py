@@ -8,16 +8,18 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
-import mscrenal.scenarios
+import pandas as pd
 import pytest
+from rich.console import Console
+from test_results import SEVEN_ARMS, toy_explanation, toy_run
+from typer.testing import CliRunner
+
+import mscrenal.scenarios
 from mscrenal.app import console
 from mscrenal.app.cli import Changes, main
 from mscrenal.app.console import DISCLAIMER, text_tables
 from mscrenal.app.report import render
 from mscrenal.scenarios.results import compare_result, compare_series, scenarios_result, simulate_result
-from rich.console import Console
-from test_results import SEVEN_ARMS, toy_explanation, toy_run
-from typer.testing import CliRunner
 
 runner = CliRunner()
 
@@ -372,6 +374,18 @@ def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(width):
         line for row in text_tables(result)[1].rows for cell in row[1:] for line in cell.split("\n") if line
     ]
     assert all(cell in text for cell in cells)
+
+
+def test_a_result_with_a_summary_prints_it_and_counts_what_passes():
+    whole = pd.DataFrame({"check": ["a", "b", "c"], "predicted": [1.0, 2.0, 3.0]})
+    brief = pd.DataFrame({"fact": ["one"], "checks_passed": ["3 of 3"]})
+    result = SimpleNamespace(
+        command="facts", title="Facts", table=whole, summary=brief, passed={1: True, 2: False}
+    )
+    (table,) = text_tables(result)
+    assert table.rows == (("one", "3 of 3"),)
+    assert table.headings == ("fact", "checks passed")
+    assert table.note.startswith("1 of 2 pass.")
 
 
 def test_numbers_keep_two_digits_and_never_show_a_negative_zero():

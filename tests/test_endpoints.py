@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from mscrenal.scenarios.endpoints import (
     DAYS_PER_YEAR,
     ENDPOINTS,

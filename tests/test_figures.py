@@ -11,9 +11,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from test_results import SEVEN_ARMS, ToyArm, toy_arm, toy_explanation, toy_run
+
 from mscrenal.scenarios.results import compare_result, simulate_result
 from mscrenal.scenarios.style import DIVERGING, arm_styles, nice_unit
-from test_results import SEVEN_ARMS, ToyArm, toy_arm, toy_explanation, toy_run
 
 GRID_ARMS = (
     ToyArm("placebo"),

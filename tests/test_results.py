@@ -15,6 +15,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from mscrenal.scenarios.endpoints import ENDPOINTS
 from mscrenal.scenarios.results import (
     ExplainResult,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from mscrenal.model.declare import DeclarationError, Effect, Input, Normal, Parameter, Provenance
 
@@ -42,7 +42,7 @@ class Drug:
         if not self.effects:
             raise DeclarationError(f"Drug {self.name!r} does nothing.")
         object.__setattr__(
-            self, "effects", tuple(Effect(e.on, e.kind, e.size, self.level) for e in self.effects)
+            self, "effects", tuple(replace(e, signal=self.level) for e in self.effects)
         )
 
     @property
@@ -55,10 +55,15 @@ class Drug:
         return Input(self.level, "1", f"{self.title}: 1 at the usual dose, 0 without")
 
 
-def scales(drug: str, rows: Iterable[tuple[str, float, float, str, Provenance]]) -> tuple[Effect, ...]:
-    """Effects that multiply by exp(size): rows of (target, log ratio, SD, meaning, source)."""
+def scales(
+    drug: str, rows: Iterable[tuple[str, float, float, str, Provenance]], modulated: Mapping[str, str] | None = None
+) -> tuple[Effect, ...]:
+    """Effects that multiply by exp(size): rows of (target, log ratio, SD, meaning, source).
+
+    `modulated` names, by target, the quantity or parameter by which that effect grows.
+    """
     prefix = drug.replace("-", "_")
     return tuple(
-        Effect(on, "scale", Parameter(f"{prefix}_on_{on}", value, "1", meaning, source, Normal(sd), scope="drug"))
+        Effect(on, "scale", Parameter(f"{prefix}_on_{on}", value, "1", meaning, source, Normal(sd), scope="drug"), modulated_by=(modulated or {}).get(on, ""))
         for on, value, sd, meaning, source in rows
     )

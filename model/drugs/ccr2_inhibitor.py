@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mscrenal.model.declare import Assumed
+from mscrenal.model.declare import Fitted
 from mscrenal.model.drugs.base import Drug, scales
 
 DRUG = Drug(
@@ -12,7 +12,7 @@ DRUG = Drug(
     effects=scales(
         "ccr2-inhibitor",
         (
-            ("m1_recruitment", -0.4, 0.12, "log ratio of monocyte recruitment", Assumed("partial occupancy of the receptor")),
+            ("m1_recruitment", -0.1042, 0.05, "log ratio of monocyte recruitment", Fitted(("dezeeuw2015",), "mscrenal.calibration.natural_history")),
         ),
     ),
     note="UACR -16 % and -10 % (dezeeuw2015); -15 % with a CCL2 antagonist (emapticap_t2d).",

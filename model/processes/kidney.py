@@ -19,7 +19,7 @@ STATES = (
 )
 
 NATURAL_HISTORY = "mscrenal.calibration.natural_history"
-FIDELIO = Fitted(("goulooze2022",), NATURAL_HISTORY)
+FIDELIO = Fitted(("goulooze2022", "perkovic2024", "jardine2020"), NATURAL_HISTORY)
 
 # --- haemodynamics
 HYPERFILTRATION = Parameter(
@@ -39,6 +39,7 @@ FILTRATION_CAPILLARY = Parameter(
     Assumed("filtration falls less than capillaries do: mvdensity_stz_2012 finds GFR raised with a third of them lost"), LogNormal(0.4),
 )
 ISCHAEMIA = Parameter("ischaemia", 0.0, "1", "share of the renal blood flow lost to a stenosis", Assumed("set by the disease: 0 in health"), scope="insult")
+PRIMARY_INJURY = Parameter("primary_injury", 0.0, "1", "tubular renewal lost to a kidney disease other than those modelled", Assumed("set by the disease: 0 in health"), scope="insult")
 OBSTRUCTION = Parameter("obstruction", 0.0, "1", "degree of ureteric obstruction", Assumed("set by the disease: 0 in health"), scope="insult")
 
 # --- filtration barrier and albumin
@@ -49,15 +50,15 @@ SLIT_TURNOVER = rate_constant("slit_turnover", 0.035, 0.4, "repair of the slit d
 SLIT_TNF = Parameter("slit_tnf", 0.75, "1", "largest fall of slit repair by TNF-α", Assumed("partial; navarro2015 shows the size of a TNF effect on albuminuria"), LogitNormal(0.5))
 SLIT_ROS = Parameter("slit_ros", 0.6, "1", "largest fall of slit repair by ROS", Assumed("partial"), LogitNormal(0.5))
 SLIT_TGFB = Parameter("slit_tgfb", 0.3, "1", "largest fall of slit repair by TGF-β1", Source("tgfbmab2017", "blocking TGF-β1 did not help: small"), LogitNormal(0.5))
-SLIT_COMPLEX = Parameter("slit_complex", 0.8, "1", "largest fall of slit repair by immune complexes", Source("almsaurora_ps", "proteinuria halves in most patients within 6 months"), LogitNormal(0.5))
+SLIT_COMPLEX = Parameter("slit_complex", 0.92, "1", "largest fall of slit repair by immune complexes", Source("almsaurora_ps", "proteinuria halves in most patients within 6 months"), LogitNormal(0.5))
 DEPOSIT_HALF = Parameter("deposit_half", 0.5, "1", "immune complexes with half of their effect on the slit diaphragm", Assumed("half of the deposits of active lupus nephritis"), LogNormal(0.4))
 SLIT_VEGF = Parameter("slit_vegf", 0.15, "1", "largest fall of slit repair by an excess of VEGF", Assumed("VEGF in excess raises permeability; small"), LogitNormal(0.6))
-PODOCYTE_LOSS = Parameter("podocyte_loss_rate", 1.508e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3))
+PODOCYTE_LOSS = Parameter("podocyte_loss_rate", 1.471e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3))
 STRESS_PRESSURE = Parameter("stress_pressure", 1.0, "1", "weight of glomerular pressure in podocyte stress", Assumed("the unit of the weights"))
 STRESS_ROS = Parameter("stress_ros", 1.0, "1", "weight of ROS in podocyte stress", Assumed("as much as pressure"), LogNormal(0.5))
 STRESS_TNF = Parameter("stress_tnf", 0.5, "1", "weight of TNF-α in podocyte stress", Assumed("half of the weight of pressure"), LogNormal(0.5))
 ALBUMIN_REFERENCE = Parameter("albumin_reference", 106.0, "1", "albumin leak of the reference patient (850 mg/g over a healthy 8 mg/g)", Source("goulooze2022", "reference UACR 850 mg/g"))
-LOAD_EXPONENT = Parameter("load_exponent", 0.8429, "1", "exponent with which the loss of nephrons concentrates the albumin load", FIDELIO, Normal(0.1))
+LOAD_EXPONENT = Parameter("load_exponent", 0.9961, "1", "exponent with which the loss of nephrons concentrates the albumin load", FIDELIO, Normal(0.1))
 
 # --- tubules, vessels
 TUBULE_TURNOVER = rate_constant("tubule_turnover", 0.03, 0.5, "renewal of tubular cells", Assumed("weeks: the course of recovery from tubular injury"))
@@ -82,13 +83,13 @@ EVEN_SHARE = Assumed(
     "the four drives beside albumin share evenly, in the reference patient, what the albumin load leaves of the loss; "
     "FIDELIO tells only their sum (through the loss at low UACR)"
 )
-NEPHRON_LOSS = Parameter("nephron_loss_rate", 0.000298, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08))
-DAMAGE_ALBUMIN = Parameter("damage_albumin", 0.1739, "1", "weight of the albumin load in the loss of nephrons", FIDELIO, LogNormal(0.1))
+NEPHRON_LOSS = Parameter("nephron_loss_rate", 0.0002426, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08))
+DAMAGE_ALBUMIN = Parameter("damage_albumin", 0.1438, "1", "weight of the albumin load in the loss of nephrons", FIDELIO, LogNormal(0.1))
 DAMAGE_TNF = Parameter("damage_tnf", 0.08, "1", "weight of TNF-α in the loss of nephrons", EVEN_SHARE, LogNormal(0.5))
 DAMAGE_HYPOXIA = Parameter("damage_hypoxia", 0.165, "1", "weight of hypoxia in the loss of nephrons", EVEN_SHARE, LogNormal(0.5))
 DAMAGE_FIBROSIS = Parameter("damage_fibrosis", 0.09, "1", "weight of fibrosis in the loss of nephrons", EVEN_SHARE, LogNormal(0.5))
 DAMAGE_PRESSURE = Parameter("damage_pressure", 0.15, "1", "weight of glomerular pressure in the loss of nephrons", EVEN_SHARE, LogNormal(0.5))
-NEPHRON_FADING = Parameter("nephron_fading", 0.09, "1", "nephrons at which the loss has slowed to a half (the hardy ones remain)", Source("goulooze2022", "decline fades at an eGFR of 16.1: 0.09 of the nephrons with compensation"), LogNormal(0.3))
+NEPHRON_FADING = Parameter("nephron_fading", 0.04, "1", "nephrons at which the loss has slowed to a half (the hardy ones remain; Hill exponent 4)", Assumed("FIDELIO's decline fades near an eGFR of 16 (goulooze2022), where patients leave a trial for dialysis; RENAAL's went on to kidney failure (brenner2001): half of that"), LogNormal(0.3))
 AGEING = Parameter("ageing", 0.0, "1", "1: nephrons are lost with age even in health; 0: ageing off", Assumed("a switch"), scope="patient")
 AGEING_LOSS = Parameter("ageing_loss", 3.6e-5, "1/day", "loss of nephrons with age", Source("jasn2017_nephronage", "990,661 at 18-29 y to 520,410 at 70-75 y: 1.3 % a year"), LogNormal(0.15))
 PROGRESSION = Parameter("progression", 1.0, "1", "pace of irreversible loss beyond the allometric time scale", Assumed("1 in people; set by the species"), scope="species")
@@ -187,9 +188,9 @@ PROCESSES = (
     ),
     synthesis(
         "tubules",
-        lambda tubule_turnover, albumin_load, tubule_albumin, albumin_half, tnf_kidney, tubule_tnf, tnf_half, ros, tubule_ros, ros_half, capillaries, tubule_hypoxia, hypoxia_half, obstruction, tubule_obstruction:
+        lambda tubule_turnover, albumin_load, tubule_albumin, albumin_half, tnf_kidney, tubule_tnf, tnf_half, ros, tubule_ros, ros_half, capillaries, tubule_hypoxia, hypoxia_half, obstruction, tubule_obstruction, primary_injury:
         tubule_turnover * (1 - tubule_albumin * saturating(albumin_load, albumin_half)) * inhibited(tnf_kidney, tubule_tnf, tnf_half)
-        * inhibited(ros, tubule_ros, ros_half) * inhibited(1 / capillaries, tubule_hypoxia, hypoxia_half) * (1 - tubule_obstruction * obstruction),
+        * inhibited(ros, tubule_ros, ros_half) * inhibited(1 / capillaries, tubule_hypoxia, hypoxia_half) * (1 - tubule_obstruction * obstruction) * (1 - primary_injury),
         "renewal of tubular cells", (TUBULE_ALBUMIN, ALBUMIN_HALF, TUBULE_TNF, TUBULE_ROS, TUBULE_HYPOXIA, HYPOXIA_HALF, OBSTRUCTION, TUBULE_OBSTRUCTION), MODULE,
     ),
     loss("tubules", TUBULE_TURNOVER, MODULE),
@@ -210,7 +211,7 @@ PROCESSES = (
     Process(
         "nephron_loss", {"nephrons": -1},
         lambda nephron_loss_rate, progression, nephrons, damage, nephron_fading:
-        nephron_loss_rate * progression * nephrons * damage * nephrons / (nephrons + nephron_fading),
+        nephron_loss_rate * progression * nephrons * damage * nephrons**4 / (nephrons**4 + nephron_fading**4),
         "1/day", "loss of nephrons", (NEPHRON_LOSS, NEPHRON_FADING, PROGRESSION), MODULE,
     ),
     Process(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mscrenal.model.declare import Assumed, Parameter, Provenance, Quantity, Source
+from mscrenal.model.declare import Assumed, Fitted, Parameter, Provenance, Quantity, Source
 from mscrenal.model.functions import exponential
 
 MODULE = "variability"
@@ -28,12 +28,8 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
     effect.name: effect
     for effect in (
         RandomEffect(
-            "eta_nephron", 2.1e-4, "1/day", "drift of functioning nephrons beyond what the patient's state explains",
-            Source(
-                "goulooze2022",
-                "SD of the slope 2.94 mL/min/1.73m2/yr at an eGFR of 43, over 0.88 (log GFR per log nephrons there); "
-                "grows with baseline UACR to the power 0.306",
-            ),
+            "eta_nephron", 0.0001852, "1/day", "drift of functioning nephrons beyond what the patient's state explains",
+            Fitted(("goulooze2022",), "mscrenal.calibration.natural_history"),  # SD of slopes 2.94; grows with UACR^0.306
         ),
         RandomEffect(
             "eta_podocyte", 1.02e-3, "1/day", "drift of log UACR beyond what the patient's state explains",
@@ -44,6 +40,10 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
             ),
         ),
         RandomEffect("eta_potency", 0.5, "1", "responsiveness to cells (log)", Assumed("responders and non-responders differ; no study separates patients from products")),
+        RandomEffect(
+            "eta_immunosuppression", 0.7, "1", "response of autoimmunity to immunosuppression (log)",
+            Source("almsaurora_ps", "23 % reach 0.5 g/g and 57 % halve proteinuria at 6 months: a wide spread; size assumed"),
+        ),
         RandomEffect(
             "eta_sensitisation", 1.2, "1", "readiness to form alloantibody (log)",
             Source("sanabria2021", "one patient in nine has any antibody after a course: most have none, a few have much"),
@@ -65,6 +65,12 @@ def eta_sensitisation_factor(eta_sensitisation):
     return exponential(eta_sensitisation)
 
 
+def immunosuppression_response(eta_immunosuppression):
+    """The patient's own response to immunosuppression."""
+    return exponential(eta_immunosuppression)
+
+
 QUANTITIES = (
+    Quantity("immunosuppression_response", "1", "the patient's response to immunosuppression", immunosuppression_response, (), MODULE),
     Quantity("eta_sensitisation_factor", "1", "the patient's readiness to form alloantibody", eta_sensitisation_factor, (), MODULE),
 )
