@@ -180,10 +180,13 @@ def build(
     """
     if slots < 1:
         raise DeclarationError(f"slots must be 1 or more, got {slots!r}.")
+    states, inputs = list(states), list(inputs)
     processes, quantities, observables, effects = list(processes), list(quantities), list(observables), list(effects)
-    owned = [p for part in (*processes, *quantities, *observables) for p in part.parameters]
+    parts: list[Process | Quantity | Observable] = [*processes, *quantities, *observables]
+    owned = [p for part in parts for p in part.parameters]
     all_parameters = _unique([*owned, *(e.size for e in effects), *parameters], "Parameter")
-    per_slot = {x.name for x in (*states, *inputs, *quantities) if x.per_slot}
+    repeated: list[State | Input | Quantity] = [*states, *inputs, *quantities]
+    per_slot = {x.name for x in repeated if x.per_slot}
     per_slot |= {p.name for p in all_parameters if p.scope == "product"}
 
     space = _Namespace(slots, per_slot, {})
@@ -233,7 +236,7 @@ def build(
 def _modifiers(
     effects: list[Effect], processes: list[Process], quantities: list[Quantity], space: _Namespace
 ) -> dict[str, tuple[Effect, ...]]:
-    targets = {x.name for x in (*processes, *quantities)}
+    targets = {p.name for p in processes} | {q.name for q in quantities}
     out: dict[str, tuple[Effect, ...]] = {}
     for effect in effects:
         if effect.on not in targets:

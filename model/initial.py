@@ -96,6 +96,9 @@ def parameter_vector(
         values["ckdepi_kappa"], values["ckdepi_alpha"], values["ckdepi_sex"] = CKDEPI_SEX[patient.sex]
         values["age"] = patient.age
     values["ageing"] = float(patient.ageing)
+    if patient.insulin_share == 0:
+        # Nothing to titrate: the dose grows in proportion to itself, and rounding must not start it.
+        values["titration"] = 0.0
     values |= dict(patient.eta)
     if patient.uacr is not None:
         # The spread of slopes grows with albuminuria: (UACR/850)^0.306, goulooze2022.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mscrenal.model.declare import Assumed, DeclarationError, LogNormal, Parameter, Prior, Provenance, Source, nearest
+from mscrenal.model.declare import Assumed, DeclarationError, HalfNormal, LogNormal, Parameter, Prior, Provenance, Source, nearest
 
 __all__ = ["SPECIES", "Species", "species"]
 
@@ -38,10 +38,10 @@ HUMAN = Species(
     (
         _set("body_weight", 70.0, "kg", "body weight", Assumed("overridden by the patient's own weight")),
         _set(
-            "translation", 0.35, "1", "effect of a dose per kg relative to rodents",
+            "translation", HalfNormal(0.52).median, "1", "effect of a dose per kg relative to rodents",
             (Source("padjadjaran2025meta", "creatinine -0.38 in animals, -0.59 (-1.92 to 0.74) in patients; TNF -35.5 against -0.74 (NS)"),
              Source("packham2016", "eGFR at week 12 within noise after one dose")),
-            LogNormal(0.9),
+            HalfNormal(0.52),  # zero is possible: the prior must not decide that cells work in people
         ),
     ),
 )

@@ -302,8 +302,7 @@ def _conventions(run: RunLike) -> list[str]:
         "(Inker 2019, doi:10.1681/ASN.2019010007).",
         f"Time to eGFR < 15: the simulation goes on beyond the horizon, no further doses given, to at most {ESKD_LIMIT_YEARS:g} years.",
         "The chronic slope of a short trial also holds the waning of a passing gain: an arm that gains early "
-        "and loses it again can end above the reference and still have the steeper slope, and with it the "
-        "earlier extrapolated kidney failure.",
+        "and loses it again can end above the reference and still have the steeper slope.",
         "P(better) is the share of draws in which the arm beats the reference, ties counting half.",
         "Failed subjects are left out together with their partner in the reference arm, and listed.",
     ]
@@ -551,7 +550,7 @@ class CompareResult(RunResult):
             if share > 0:
                 notes.append(
                     f"{wanted.name}: {share:.0%} of the subjects' values lie beyond the horizon "
-                    f"({self.run.scenario.horizon_days:g} days) and follow the chronic slope"
+                    f"({self.run.scenario.horizon_days:g} days), in a simulation that goes on without further doses"
                 )
         return tuple(notes)
 

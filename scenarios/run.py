@@ -357,7 +357,15 @@ def extrapolations(scenario: Scenario, origin: str) -> list[str]:
     if origin == "prior":
         out.append("All bands come from the priors: no posterior ships with this version.")
     if scenario.subject.species == "human" and any(a.n_doses for a in scenario.arms):
-        out.append("The size of the effect in people rests on a translation factor from rodents, known within a factor of about 6 either way.")
+        out.append(
+            "The size of the effect in people rests on a translation factor from rodents, 0.35 of theirs at the "
+            "median and anything from none to all of it."
+        )
+        if origin == "prior":
+            out.append(
+                "P(better) under the priors asks how an effect would show if there is one: except by crowding and "
+                "vessel block they allow for no harm, so that a P near 1 is no evidence of benefit."
+            )
     products = dict.fromkeys(c.product for a in scenario.arms for c in a.courses)
     for name in products:
         item = PRODUCTS[name]
