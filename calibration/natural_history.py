@@ -22,14 +22,26 @@ from scipy.special import ndtr, ndtri
 
 from mscrenal.model import RANDOM_EFFECTS, DrugCourse, Patient, simulate
 
-__all__ = ["COURSE", "DRUG_TARGETS", "fit_drugs", "fit_natural_history", "fit_random_effects", "goulooze_course"]
+__all__ = [
+    "COURSE",
+    "DRUG_TARGETS",
+    "fit_drugs",
+    "fit_natural_history",
+    "fit_random_effects",
+    "goulooze_course",
+]
 
 YEAR = 365.25
 YEARS = np.array([0.0, 1.0, 2.0, 3.0])
 GRID = tuple((egfr, uacr) for egfr in (25.0, 43.0, 60.0) for uacr in (300.0, 850.0, 2000.0))
 REFERENCE = {"hba1c": 7.7, "age": 66.0, "duration_years": 16.6, "drugs": ("ras",)}
 # Where the fit starts; the answer does not depend on it (a test starts elsewhere).
-COURSE = {"nephron_loss_rate": 2.7e-4, "damage_albumin": 0.2, "load_exponent": 0.7, "podocyte_loss_rate": 1.5e-5}
+COURSE = {
+    "nephron_loss_rate": 2.7e-4,
+    "damage_albumin": 0.2,
+    "load_exponent": 0.7,
+    "podocyte_loss_rate": 1.5e-5,
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,9 @@ class PlaceboArm:
             for u in uacrs
         ]
 
-    def mean_slope(self, theta: Mapping[str, float], courses: tuple[DrugCourse, ...] = (), **changes: object) -> float:
+    def mean_slope(
+        self, theta: Mapping[str, float], courses: tuple[DrugCourse, ...] = (), **changes: object
+    ) -> float:
         """Mean least-squares eGFR slope, mL/min/1.73 m²/year; NaN if a patient does not solve."""
         days = np.linspace(self.start, self.years * YEAR, 7)
         runs = [simulate(p, (), courses, theta, days) for p in self.patients(**changes)]
@@ -73,20 +87,45 @@ def _middles(mean: float, sd: float, low: float, high: float, n: int) -> np.ndar
 
 # SDs and limits that a source does not print are those of the facts' populations (scenarios/facts_table.toml).
 FLOW = PlaceboArm(
-    "perkovic2024", (47.0, 15.2), (568.0, 2.66), ((22.0, 90.0), (30.0, 5000.0)), 0.0, 3.0, -3.36,
+    "perkovic2024",
+    (47.0, 15.2),
+    (568.0, 2.66),
+    ((22.0, 90.0), (30.0, 5000.0)),
+    0.0,
+    3.0,
+    -3.36,
     {"hba1c": 7.8, "age": 66.6, "duration_years": 17.4},
 )
 CREDENCE = PlaceboArm(
-    "jardine2020", (37.7, 5.0), (927.0, 2.66), ((30.0, 45.0), (300.0, 5000.0)), 21.0, 2.5, -4.33,
+    "jardine2020",
+    (37.7, 5.0),
+    (927.0, 2.66),
+    ((30.0, 45.0), (300.0, 5000.0)),
+    21.0,
+    2.5,
+    -4.33,
     {"hba1c": 8.3, "age": 63.0, "duration_years": 15.8},
 )
 PLACEBO_ARMS = (FLOW, CREDENCE)
 EMPA_KIDNEY = PlaceboArm(
-    "empakidney_slope", (37.5, 14.5), (412.0, 4.0), ((20.0, 90.0), (10.0, 5000.0)), 60.0, 2.0, -2.75, {"age": 64.0},
+    "empakidney_slope",
+    (37.5, 14.5),
+    (412.0, 4.0),
+    ((20.0, 90.0), (10.0, 5000.0)),
+    60.0,
+    2.0,
+    -2.75,
+    {"age": 64.0},
 )
 EMPA_KIDNEY_DIABETIC_SHARE = 0.46  # assumed in the facts' population too
 DAPA_CKD = PlaceboArm(
-    "heerspink2021a", (43.1, 12.0), (949.0, 2.77), ((25.0, 75.0), (200.0, 5000.0)), 0.0, 2.3, float("nan"),
+    "heerspink2021a",
+    (43.1, 12.0),
+    (949.0, 2.77),
+    ((25.0, 75.0), (200.0, 5000.0)),
+    0.0,
+    2.3,
+    float("nan"),
     {"hba1c": 7.8, "age": 62.0},
 )
 
@@ -138,7 +177,9 @@ def fit_natural_history(start: Mapping[str, float] | None = None) -> dict[str, f
                 out.append(np.full(6, 100.0))
                 continue
             out.append((run.observable("egfr") - e)[1:] / 0.5)
-            out.append(np.log(run.observable("uacr") / u)[1:] / (0.02 if (egfr, uacr) == (43.0, 850.0) else 0.1))
+            out.append(
+                np.log(run.observable("uacr") / u)[1:] / (0.02 if (egfr, uacr) == (43.0, 850.0) else 0.1)
+            )
         for arm in PLACEBO_ARMS:
             out.append(np.nan_to_num([(arm.mean_slope(theta) - arm.slope) / 0.1], nan=100.0))
         return np.concatenate(out)
@@ -204,7 +245,11 @@ def _sglt2i_results(patient: Patient, drug: str, theta: Mapping[str, float]) -> 
         w * (EMPA_KIDNEY.mean_slope(theta, course, **kind) - EMPA_KIDNEY.mean_slope(theta, (), **kind))
         for w, kind in ((share, diabetic), (1 - share, other))
     )
-    gains = [empa, *_mean_slope_gain(CREDENCE)(patient, drug, theta), *_mean_slope_gain(DAPA_CKD)(patient, drug, theta)]
+    gains = [
+        empa,
+        *_mean_slope_gain(CREDENCE)(patient, drug, theta),
+        *_mean_slope_gain(DAPA_CKD)(patient, drug, theta),
+    ]
     uacr = _log_uacr(182)(patient, drug, theta) * 0.05 / SGLT2I_UACR_ERROR
     return np.concatenate([uacr, np.array(gains) * 0.05 / SGLT2I_ERRORS])
 
@@ -219,34 +264,56 @@ def _log_own_uacr(day: float) -> Callable[..., np.ndarray]:
 
 DRUG_TARGETS = (
     DrugTarget(
-        "ras", ("brenner2001",), Patient(egfr=39, uacr=1250, hba1c=8.5, age=60, duration_years=15),
-        ("ras_on_leak",), _log_uacr(YEAR), (np.log(0.65),),
+        "ras",
+        ("brenner2001",),
+        Patient(egfr=39, uacr=1250, hba1c=8.5, age=60, duration_years=15),
+        ("ras_on_leak",),
+        _log_uacr(YEAR),
+        (np.log(0.65),),
     ),
     DrugTarget(
         # UACR: mean log ratio of canagliflozin (oshima2020), dapagliflozin in T2D (jongs2021) and
         # empagliflozin (agarwal2025); slopes: see SGLT2I_GAINS.
-        "sglt2i", ("oshima2020", "jongs2021", "agarwal2025", "empakidney_slope", "jardine2020", "heerspink2021a"),
+        "sglt2i",
+        ("oshima2020", "jongs2021", "agarwal2025", "empakidney_slope", "jardine2020", "heerspink2021a"),
         Patient(egfr=43, uacr=900, hba1c=8.0, age=65, drugs=("ras",)),
-        ("sglt2i_on_leak", "sglt2i_on_nephron_loss"), _sglt2i_results,
+        ("sglt2i_on_leak", "sglt2i_on_nephron_loss"),
+        _sglt2i_results,
         (SGLT2I_UACR * 0.05 / SGLT2I_UACR_ERROR, *(SGLT2I_GAINS * 0.05 / SGLT2I_ERRORS)),
     ),
     DrugTarget(
-        "finerenone", ("bakris2020",), Patient(egfr=44, uacr=850, hba1c=7.7, age=66, drugs=("ras",)),
-        ("finerenone_on_leak",), _log_uacr(120), (np.log(0.69),),
+        "finerenone",
+        ("bakris2020",),
+        Patient(egfr=44, uacr=850, hba1c=7.7, age=66, drugs=("ras",)),
+        ("finerenone_on_leak",),
+        _log_uacr(120),
+        (np.log(0.69),),
     ),
     DrugTarget(
-        "glp1ra", ("perkovic2024",), Patient(),
-        ("glp1ra_on_nephron_loss",), _mean_slope_gain(FLOW), (1.16,),
+        "glp1ra",
+        ("perkovic2024",),
+        Patient(),
+        ("glp1ra_on_nephron_loss",),
+        _mean_slope_gain(FLOW),
+        (1.16,),
     ),
     DrugTarget(
         # 16 and 10 % with two doses.
-        "ccr2-inhibitor", ("dezeeuw2015",), Patient(egfr=60, uacr=500, hba1c=7.5, age=63, drugs=("ras",)),
-        ("ccr2_inhibitor_on_m1_recruitment",), _log_uacr(364), (float(np.mean(np.log([0.84, 0.90]))),),
+        "ccr2-inhibitor",
+        ("dezeeuw2015",),
+        Patient(egfr=60, uacr=500, hba1c=7.5, age=63, drugs=("ras",)),
+        ("ccr2_inhibitor_on_m1_recruitment",),
+        _log_uacr(364),
+        (float(np.mean(np.log([0.84, 0.90]))),),
     ),
     DrugTarget(
         # 57 % of patients at least halve their proteinuria by month 6: the median falls a little more.
-        "immunosuppression", ("almsaurora_ps",), Patient(disease="lupus"),
-        ("immunosuppression_on_autoimmunity_synthesis",), _log_own_uacr(182), (np.log(0.46),),
+        "immunosuppression",
+        ("almsaurora_ps",),
+        Patient(disease="lupus"),
+        ("immunosuppression_on_autoimmunity_synthesis",),
+        _log_own_uacr(182),
+        (np.log(0.46),),
     ),
 )
 
@@ -277,7 +344,15 @@ def fit_random_effects(theta: Mapping[str, float] | None = None) -> dict[str, fl
     days = np.linspace(0, 3 * YEAR, 7)
 
     def slope(eta: float) -> float:
-        patient = Patient(egfr=43.4, uacr=866, hba1c=7.7, age=66.6, duration_years=17.4, drugs=("ras",), eta={"eta_nephron": eta})
+        patient = Patient(
+            egfr=43.4,
+            uacr=866,
+            hba1c=7.7,
+            age=66.6,
+            duration_years=17.4,
+            drugs=("ras",),
+            eta={"eta_nephron": eta},
+        )
         run = simulate(patient, theta=dict(theta or {}), times=days)
         return float(np.polyfit(days / YEAR, run.observable("egfr"), 1)[0])
 
@@ -290,7 +365,9 @@ def _declared(names: tuple[str, ...]) -> dict[str, float]:
 
     sampled = sampled_parameters()
     if "eta_nephron" in names:
-        return _declared(tuple(n for n in names if n != "eta_nephron")) | {"eta_nephron": RANDOM_EFFECTS["eta_nephron"].sd}
+        return _declared(tuple(n for n in names if n != "eta_nephron")) | {
+            "eta_nephron": RANDOM_EFFECTS["eta_nephron"].sd
+        }
     return {name: (sampled[name] if name in sampled else model().parameters[name]).value for name in names}
 
 
@@ -306,8 +383,10 @@ def main() -> None:
     for egfr, uacr in GRID:
         e, u = goulooze_course(egfr, uacr)
         run = simulate(Patient(egfr=egfr, uacr=uacr, **REFERENCE), theta=constants, times=YEARS * YEAR)
-        print(f"eGFR {egfr:.0f}, UACR {uacr:.0f}: published {np.round(e, 1)} {np.round(u)}  ours "
-              f"{np.round(run.observable('egfr'), 1)} {np.round(run.observable('uacr'))}")
+        print(
+            f"eGFR {egfr:.0f}, UACR {uacr:.0f}: published {np.round(e, 1)} {np.round(u)}  ours "
+            f"{np.round(run.observable('egfr'), 1)} {np.round(run.observable('uacr'))}"
+        )
 
 
 if __name__ == "__main__":

@@ -275,9 +275,10 @@ class _Placement:
     def _fail(self) -> None:
         p = self.patient
         f, _, _ = self._residual()
-        # What stays furthest from its target says which covariate asks for too much.
+        # What stays off its target says which covariate asks for too much. An eGFR out of reach drags UACR
+        # along, so that the first in the order of LIMITS counts, and not the largest.
         off = {c: abs(float(f[self.unknown.index(n)])) for n, _, _, c, _ in LIMITS}
-        worst = max(off, key=lambda c: off[c] if math.isfinite(off[c]) else math.inf)
+        worst = next((c for c in off if not off[c] <= 0.1 * max(off.values())), "egfr")
         mend = {
             "egfr": "no number of functioning nephrons gives it. Lower egfr",
             "uacr": "no loss of podocytes gives it. Change uacr",

@@ -63,7 +63,14 @@ def compare(
     >>> result.save("my-comparison")                      # doctest: +SKIP
     """
     return compare_result(
-        run(load_scenario(scenario), draws=draws, seed=seed, workers=workers, patients=patients, progress=progress)
+        run(
+            load_scenario(scenario),
+            draws=draws,
+            seed=seed,
+            workers=workers,
+            patients=patients,
+            progress=progress,
+        )
     )
 
 
@@ -78,7 +85,14 @@ def simulate(
 ) -> SimulateResult:
     """Trajectories of every observable in every arm, with bands. Parameters as in `compare`."""
     return simulate_result(
-        run(load_scenario(scenario), draws=draws, seed=seed, workers=workers, patients=patients, progress=progress)
+        run(
+            load_scenario(scenario),
+            draws=draws,
+            seed=seed,
+            workers=workers,
+            patients=patients,
+            progress=progress,
+        )
     )
 
 
@@ -112,11 +126,15 @@ def explain(
     given = load_scenario(scenario)
     dosed = [a.name for a in given.arms if a.n_doses and a.name != given.reference]
     if not dosed:
-        raise RunError(f"scenario {given.name!r} has no arm with a dose beside the reference: there is nothing to explain.")
+        raise RunError(
+            f"scenario {given.name!r} has no arm with a dose beside the reference: there is nothing to explain."
+        )
     chosen = arm or dosed[0]
     if chosen not in dosed:
         given.arm(chosen)
-        raise RunError(f"arm {chosen!r} gives no dose beside the reference. Arms with doses: {', '.join(dosed)}.")
+        raise RunError(
+            f"arm {chosen!r} gives no dose beside the reference. Arms with doses: {', '.join(dosed)}."
+        )
     wanted = endpoint_of(endpoint or given.endpoints[0])
     coalitions = [
         frozenset(c) for size in range(len(ARMS_OF_ACTION) + 1) for c in combinations(ARMS_OF_ACTION, size)
@@ -124,12 +142,22 @@ def explain(
     knock_outs = [tuple(a for a in ARMS_OF_ACTION if a not in c) for c in coalitions]
     days = output_days(given, dense=False)
     treated, reference, failures, provenance = coalition_runs(
-        given, chosen, knock_outs, draws=draws, seed=seed, workers=workers, patients=patients,
-        observable=wanted.observable, days=days, progress=progress,
+        given,
+        chosen,
+        knock_outs,
+        draws=draws,
+        seed=seed,
+        workers=workers,
+        patients=patients,
+        observable=wanted.observable,
+        days=days,
+        progress=progress,
     )
 
     def per_draw(values: np.ndarray) -> np.ndarray:
-        found = evaluate(wanted.name, values, days, horizon_days=float(given.horizon_days), visits=given.visits)
+        found = evaluate(
+            wanted.name, values, days, horizon_days=float(given.horizon_days), visits=given.visits
+        )
         return np.asarray(np.mean(found.values, axis=-1))
 
     return explain_result(

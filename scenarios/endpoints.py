@@ -251,7 +251,9 @@ def time_to_eskd(
     )
 
 
-def reached_on(days: ArrayLike, horizon_days: float, *, limit_years: float = ESKD_LIMIT_YEARS) -> EndpointValues:
+def reached_on(
+    days: ArrayLike, horizon_days: float, *, limit_years: float = ESKD_LIMIT_YEARS
+) -> EndpointValues:
     """`time_to_eskd` from simulated days of crossing (...): infinity where there was none, NaN where failed."""
     years = np.asarray(days, dtype=float) / DAYS_PER_YEAR
     censored = years > limit_years

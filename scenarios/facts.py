@@ -1480,4 +1480,3 @@ def _check_record(result: CheckResult) -> dict[str, Any]:
 
 
 # =========================================================================== the figure
-

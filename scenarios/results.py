@@ -32,7 +32,14 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from mscrenal.scenarios.endpoints import CHRONIC_START_DAY, ESKD_LIMIT_YEARS, Endpoint, endpoint, evaluate, reached_on
+from mscrenal.scenarios.endpoints import (
+    CHRONIC_START_DAY,
+    ESKD_LIMIT_YEARS,
+    Endpoint,
+    endpoint,
+    evaluate,
+    reached_on,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -700,7 +707,11 @@ def compare_result(run: RunLike, endpoints: Sequence[str] | None = None) -> Comp
             found = reached_on(np.where(ok, simulated, np.nan), float(scenario.horizon_days))
         else:
             found = evaluate(
-                item.name, trajectories, days, horizon_days=float(scenario.horizon_days), visits=scenario.visits
+                item.name,
+                trajectories,
+                days,
+                horizon_days=float(scenario.horizon_days),
+                visits=scenario.visits,
             )
         if found.undefined:
             undefined[item.name] = found.undefined

@@ -116,6 +116,7 @@ def run(
     """
     drawn = _draws(draws, seed)
     people = _people(scenario, patients, seed)
+    _check_placement(people, drawn)
     if days is None:
         days = output_days(scenario, dense=len(people) == 1)
     names = tuple(observables or (o.name for o in OBSERVABLES))
@@ -303,6 +304,15 @@ def _people(scenario: Scenario, n: int | None, seed: int) -> list[Patient]:
     if len(people) == 1:
         return people
     return [p.replace(eta=_etas(seed, j) | dict(p.eta)) for j, p in enumerate(people)]
+
+
+def _check_placement(people: Sequence[Patient], drawn: Draws) -> None:
+    """Refuse a lone patient whose covariates not even the median parameters can meet."""
+    if len(people) == 1:
+        try:
+            prepare(people[0], (), drawn.median())
+        except InitialStateError as error:
+            raise RunError(str(error)) from None
 
 
 def _etas(seed: int, patient: int) -> dict[str, float]:

@@ -17,6 +17,8 @@ from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
+from scipy.special import ndtr, ndtri
+
 from mscrenal.model import (
     COVARIATES,
     DISEASES,
@@ -40,7 +42,6 @@ from mscrenal.scenarios.text import (
     parse_dose,
     parse_duration,
 )
-from scipy.special import ndtr, ndtri
 
 __all__ = [
     "ENDPOINT_NAMES",

@@ -12,6 +12,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
 from mscrenal.model import COVARIATES, DrugCourse, RegimenError
 from mscrenal.model.declare import nearest
 from mscrenal.scenarios.scenario import (
@@ -28,7 +30,6 @@ from mscrenal.scenarios.scenario import (
     inside,
 )
 from mscrenal.scenarios.text import DoseAmount, format_dose, format_duration, parse_dose, parse_duration
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 __all__ = ["read_scenario"]
 

@@ -7,6 +7,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mscrenal.model import ROUTES, DrugCourse
 from mscrenal.scenarios.events_table import read_events, write_events
 from mscrenal.scenarios.gallery import gallery, gallery_names, load_scenario

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from mscrenal.calibration import evidence
 from mscrenal.calibration.evidence import loader
 

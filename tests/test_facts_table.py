@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+
 from mscrenal.calibration import evidence
 from mscrenal.model import DISEASES, DRUGS, OBSERVABLES
 from mscrenal.scenarios import facts as module
@@ -35,7 +37,6 @@ from mscrenal.scenarios.facts import (
     virtual_patients,
     visits,
 )
-from scipy.integrate import solve_ivp
 
 YEAR = 365.25
 TABLE = load_facts()

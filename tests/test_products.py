@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from mscrenal.model import products
 from mscrenal.model.declare import Assumed, DeclarationError, Fixed, LogitNormal, LogNormal, Source
 from mscrenal.model.products import PRODUCT_PARAMETERS, PRODUCTS, Product, ProductValue, discover, product

@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mscrenal.scenarios.text import (
     EV_PROTEIN_PER_CELL,
     PARTICLES_PER_UG,

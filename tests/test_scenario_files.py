@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mscrenal.model import COVARIATES, PRODUCTS, DrugCourse, Patient
 from mscrenal.scenarios.endpoints import ENDPOINTS
 from mscrenal.scenarios.gallery import gallery, gallery_names, load_scenario, scenario_toml

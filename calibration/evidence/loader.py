@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import pandas as pd
-from mscrenal.model.declare import nearest
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from mscrenal.model.declare import nearest
 
 __all__ = [
     "ALLOWED",

@@ -17,7 +17,7 @@ DRUG = Drug(
             ("insulin_sensitivity_synthesis", 0.15, 0.06, "log ratio of insulin sensitivity", Assumed("weight loss and lower glucagon")),
             ("tnf_serum_synthesis", -0.1, 0.06, "log ratio of systemic TNF-α synthesis", Assumed("weight loss")),
             ("il6_serum_synthesis", -0.1, 0.06, "log ratio of systemic IL-6 synthesis", Assumed("weight loss")),
-            ("nephron_loss", -0.2666, 0.08, "log ratio of nephron loss beyond albuminuria", Fitted(("perkovic2024",), "mscrenal.calibration.natural_history")),
+            ("nephron_loss", -0.3197, 0.08, "log ratio of nephron loss beyond albuminuria", Fitted(("perkovic2024",), "mscrenal.calibration.natural_history")),
         ),
     ),
     note="Total slope -2.19 against -3.36 in FLOW (perkovic2024).",

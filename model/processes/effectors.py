@@ -37,6 +37,7 @@ ARM_MEANING = {
 }
 
 STATES = (
+    State("lung_injury", "1", "injury of lungs crowded by cells, which takes from their effect", MODULE, 0.0, "zero", symbol="\\lambda"),
     State("licensing", "1", "licensing of the cells by TNF-α and IFN-γ", MODULE, 0.0, "steady", symbol="L"),
     State("secretome", CELLS, "paracrine activity at the kidney, as fully licensed cells there", MODULE, 0.0, "zero", symbol="S", per_slot=True),
     State("reprogrammed", CELLS, "phagocytes reprogrammed by cells they took up, as cells taken up", MODULE, 0.0, "zero", symbol="R", per_slot=True),
@@ -60,8 +61,14 @@ SYSTEMIC_SHARE = Parameter(
     LogNormal(0.7),
 )
 CROWDING = Parameter(
-    "crowding", HalfNormal(0.15).median, "kg/Mcell", "loss of secretion per load of cells in the lungs",
+    "crowding", HalfNormal(0.15).median, "kg/Mcell", "injury of the lungs per load of cells in them",
     Source("kabat2020", "human effect peaks at 1.0-1.5e8 cells a dose; ckdmeta2015 finds no trend"), HalfNormal(0.15),
+)
+LUNG_INJURY_ONSET = Parameter(
+    "lung_injury_onset", 1.0, "1/day", "onset of the injury of crowded lungs: the unit in which crowding counts", Assumed("a unit; crowding carries the size"),
+)
+LUNG_RECOVERY = Parameter(
+    "lung_recovery_rate", 0.1, "1/day", "recovery of crowded lungs (a week)", Assumed("small emboli clear within days to two weeks"), LogNormal(0.5),
 )
 SECRETOME_DECAY = Parameter(
     "secretome_decay", 1.0, "1/day", "decay of paracrine activity",
@@ -108,9 +115,13 @@ def licence(licensing, licensed_gain):
     return (1 + (licensed_gain - 1) * licensing) / licensed_gain
 
 
-def crowded(total_lung, crowding):
-    """Secretion that crowding in the lungs leaves over: above 1/crowding more cells do less."""
-    return 1 / (1 + (crowding * total_lung) ** 2)
+def crowded(lung_injury):
+    """Activity that injured lungs leave over.
+
+    The inflammation of injured lungs works against all that cells do: secretion, vesicles, and what
+    phagocytes learn of dying ones. Above some dose more cells then do less.
+    """
+    return 1 / (1 + lung_injury)
 
 
 def effector(secretome, reprogrammed, memory_weight):
@@ -121,7 +132,7 @@ def effector(secretome, reprogrammed, memory_weight):
 QUANTITIES = [
     Quantity("licensing_gate", "1", "inflammation seen by the cells", licensing_gate, (LICENSING_HALF,), MODULE),
     Quantity("licence", "1", "secretion relative to a fully licensed cell", licence, (LICENSED_GAIN,), MODULE),
-    Quantity("crowded", "1", "secretion left over by lung crowding", crowded, (CROWDING,), MODULE),
+    Quantity("crowded", "1", "activity left over by injured lungs", crowded, (), MODULE),
     Quantity("effector", CELLS, "effector activity of the product", effector, (MEMORY_WEIGHT,), MODULE, per_slot=True),
 ]
 
@@ -178,6 +189,14 @@ QUANTITIES += [
 
 PROCESSES = (
     Process(
+        "lung_crowding", {"lung_injury": +1}, lambda lung_injury_onset, crowding, total_lung: lung_injury_onset * (crowding * total_lung) ** 2,
+        "1/day", "cells crowding the lungs injure them", (CROWDING,), MODULE, paced=False,
+    ),
+    Process(
+        "lung_recovery", {"lung_injury": -1}, lambda lung_recovery_rate, lung_injury: lung_recovery_rate * lung_injury,
+        "1/day", "the lungs recover", (), MODULE, paced=False,
+    ),
+    Process(
         "licensing_change", {"licensing": +1},
         lambda licensing_rate, licensing_gate, licensing: licensing_rate * (licensing_gate - licensing),
         "1/day", "licensing follows the inflammation", (LICENSING_RATE,), MODULE, paced=False,
@@ -185,12 +204,12 @@ PROCESSES = (
     Process(
         "secretion", {"secretome": +1},
         lambda secretome_decay, secretion, licence, crowded, systemic_share, blood, lung, liver, depot, kidney:
-        secretome_decay * secretion * licence * (systemic_share * (crowded * lung + blood + liver + depot) + kidney),
+        secretome_decay * secretion * licence * crowded * (systemic_share * (lung + blood + liver + depot) + kidney),
         FLUX, "secretion by living cells", (SYSTEMIC_SHARE, SECRETOME_DECAY), MODULE, per_slot=True, paced=False,
     ),
     Process(
         "vesicle_action", {"secretome": +1},
-        lambda secretome_decay, ev_kidney, ev_per_cell: secretome_decay * ev_kidney / ev_per_cell,
+        lambda secretome_decay, ev_kidney, ev_per_cell, crowded: secretome_decay * crowded * ev_kidney / ev_per_cell,
         FLUX, "vesicles in the kidney", (EV_PER_CELL,), MODULE, per_slot=True, paced=False,
     ),
     Process(
@@ -204,8 +223,9 @@ PROCESSES = (
     ),
     Process(
         "reprogramming", {"reprogrammed": +1},
-        lambda efferocytosis, apoptotic, debris, debris_credit, licence: efferocytosis * licence * (apoptotic + debris_credit * debris),
-        FLUX, "phagocytes that take up dying cells", (DEBRIS_CREDIT,), MODULE, per_slot=True, paced=False,
+        lambda efferocytosis, apoptotic, debris, debris_credit, licensing, crowded:
+        efferocytosis * licensing * crowded * (apoptotic + debris_credit * debris),
+        FLUX, "phagocytes that take up dying cells that inflammation has licensed", (DEBRIS_CREDIT,), MODULE, per_slot=True, paced=False,
     ),
     Process(
         "reprogramming_loss", {"reprogrammed": -1}, lambda memory_decay, reprogrammed: memory_decay * reprogrammed,

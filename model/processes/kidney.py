@@ -35,8 +35,8 @@ COMPENSATION = Parameter(
     Assumed("a kidney donor keeps about two thirds of the GFR: 0.5 × (1 + 0.7 × 0.5) = 0.68"), LogNormal(0.15),
 )
 FILTRATION_CAPILLARY = Parameter(
-    "filtration_capillary", 0.3, "1", "capillary density with half of the filtration coefficient's excess over proportionality",
-    Assumed("filtration falls less than capillaries do: mvdensity_stz_2012 finds GFR raised with a third of them lost"), LogNormal(0.4),
+    "filtration_capillary", 0.1, "1", "capillary density with half of the filtration coefficient's excess over proportionality",
+    Source("mvdensity_stz_2012", "GFR still raised with three quarters of the capillaries lost"), LogNormal(0.5),
 )
 ISCHAEMIA = Parameter("ischaemia", 0.0, "1", "share of the renal blood flow lost to a stenosis", Assumed("set by the disease: 0 in health"), scope="insult")
 PRIMARY_INJURY = Parameter("primary_injury", 0.0, "1", "tubular renewal lost to a kidney disease other than those modelled", Assumed("set by the disease: 0 in health"), scope="insult")
@@ -53,12 +53,12 @@ SLIT_TGFB = Parameter("slit_tgfb", 0.3, "1", "largest fall of slit repair by TGF
 SLIT_COMPLEX = Parameter("slit_complex", 0.92, "1", "largest fall of slit repair by immune complexes", Source("almsaurora_ps", "proteinuria halves in most patients within 6 months"), LogitNormal(0.5))
 DEPOSIT_HALF = Parameter("deposit_half", 0.5, "1", "immune complexes with half of their effect on the slit diaphragm", Assumed("half of the deposits of active lupus nephritis"), LogNormal(0.4))
 SLIT_VEGF = Parameter("slit_vegf", 0.15, "1", "largest fall of slit repair by an excess of VEGF", Assumed("VEGF in excess raises permeability; small"), LogitNormal(0.6))
-PODOCYTE_LOSS = Parameter("podocyte_loss_rate", 1.471e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3))
+PODOCYTE_LOSS = Parameter("podocyte_loss_rate", 1.497e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3))
 STRESS_PRESSURE = Parameter("stress_pressure", 1.0, "1", "weight of glomerular pressure in podocyte stress", Assumed("the unit of the weights"))
 STRESS_ROS = Parameter("stress_ros", 1.0, "1", "weight of ROS in podocyte stress", Assumed("as much as pressure"), LogNormal(0.5))
 STRESS_TNF = Parameter("stress_tnf", 0.5, "1", "weight of TNF-α in podocyte stress", Assumed("half of the weight of pressure"), LogNormal(0.5))
 ALBUMIN_REFERENCE = Parameter("albumin_reference", 106.0, "1", "albumin leak of the reference patient (850 mg/g over a healthy 8 mg/g)", Source("goulooze2022", "reference UACR 850 mg/g"))
-LOAD_EXPONENT = Parameter("load_exponent", 0.9961, "1", "exponent with which the loss of nephrons concentrates the albumin load", FIDELIO, Normal(0.1))
+LOAD_EXPONENT = Parameter("load_exponent", 1.01, "1", "exponent with which the loss of nephrons concentrates the albumin load", FIDELIO, Normal(0.1))
 
 # --- tubules, vessels
 TUBULE_TURNOVER = rate_constant("tubule_turnover", 0.03, 0.5, "renewal of tubular cells", Assumed("weeks: the course of recovery from tubular injury"))
@@ -71,7 +71,10 @@ HYPOXIA_HALF = half("hypoxia_half", 3.0, "reciprocal of capillary density with h
 TUBULE_OBSTRUCTION = Parameter("tubule_obstruction", 0.85, "1", "largest fall of tubular renewal by obstruction", Assumed("a fully obstructed kidney is destroyed within weeks"), LogitNormal(0.4))
 VEGF_TURNOVER = rate_constant("vegf_turnover", 2.0, 0.5, "turnover of VEGF", Assumed("hours to a day"))
 VEGF_HYPOXIA = gain("vegf_hypoxia", 2.0, "VEGF by hypoxia")
-CAPILLARY_TURNOVER = rate_constant("capillary_turnover", 0.015, 0.5, "renewal of capillaries", Source("mvdensity_stz_2012", "a third lost at 4 weeks, three quarters at 12 in STZ"))
+CAPILLARY_TURNOVER = rate_constant(
+    "capillary_turnover", 0.0044, 0.4, "renewal of capillaries in people",
+    Source("mvdensity_stz_2012", "34 % lost at 4 weeks and 75 % at 12 in STZ rats: 0.017/d there, over the time scale of 3.9"),
+)
 CAPILLARY_VEGF = gain("capillary_vegf", 8.0, "capillary renewal by VEGF")
 VEGF_HALF = half("vegf_half", 2.0, "VEGF with half of its effects")
 CAPILLARY_ROS = Parameter("capillary_ros", 0.5, "1", "largest fall of capillary renewal by ROS", Assumed("partial"), LogitNormal(0.5))
@@ -83,8 +86,8 @@ EVEN_SHARE = Assumed(
     "the four drives beside albumin share evenly, in the reference patient, what the albumin load leaves of the loss; "
     "FIDELIO tells only their sum (through the loss at low UACR)"
 )
-NEPHRON_LOSS = Parameter("nephron_loss_rate", 0.0002426, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08))
-DAMAGE_ALBUMIN = Parameter("damage_albumin", 0.1438, "1", "weight of the albumin load in the loss of nephrons", FIDELIO, LogNormal(0.1))
+NEPHRON_LOSS = Parameter("nephron_loss_rate", 0.0002564, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08))
+DAMAGE_ALBUMIN = Parameter("damage_albumin", 0.1223, "1", "weight of the albumin load in the loss of nephrons", FIDELIO, LogNormal(0.1))
 DAMAGE_TNF = Parameter("damage_tnf", 0.08, "1", "weight of TNF-α in the loss of nephrons", EVEN_SHARE, LogNormal(0.5))
 DAMAGE_HYPOXIA = Parameter("damage_hypoxia", 0.165, "1", "weight of hypoxia in the loss of nephrons", EVEN_SHARE, LogNormal(0.5))
 DAMAGE_FIBROSIS = Parameter("damage_fibrosis", 0.09, "1", "weight of fibrosis in the loss of nephrons", EVEN_SHARE, LogNormal(0.5))

@@ -28,7 +28,7 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
     effect.name: effect
     for effect in (
         RandomEffect(
-            "eta_nephron", 0.0001852, "1/day", "drift of functioning nephrons beyond what the patient's state explains",
+            "eta_nephron", 0.0001868, "1/day", "drift of functioning nephrons beyond what the patient's state explains",
             Fitted(("goulooze2022",), "mscrenal.calibration.natural_history"),  # SD of slopes 2.94; grows with UACR^0.306
         ),
         RandomEffect(

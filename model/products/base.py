@@ -101,10 +101,10 @@ PRODUCT_PARAMETERS: tuple[Parameter, ...] = (
     _relative(
         "survival",
         "life span after infusion, relative to bone-marrow MSC",
-        0.4,
+        0.2,
         "half-lives near 24 h whatever the tissue (lee2009 bone marrow 24 h, kim2014 adipose gone after 24 "
-        "h, chin2024 umbilical cord gone after 3 d), in different hosts and assays: a factor of 2 either "
-        "way",
+        "h, chin2024 umbilical cord gone after 3 d); the half-life itself (8 to 48 h, a parameter of the host) "
+        "already spans those products: a factor of 1.5 either way is left",
     ),
     _relative(
         "homing",
