@@ -125,7 +125,9 @@ class _Namespace:
             raise DeclarationError(f"{what} {name!r}: the name is taken by a {self.declared[name]}.")
         self.declared[name] = what
 
-    def bind(self, owner: str, function: Callable[..., Any], arguments: Iterable[str], slot: int | None) -> Term:
+    def bind(
+        self, owner: str, function: Callable[..., Any], arguments: Iterable[str], slot: int | None
+    ) -> Term:
         bound = {}
         for argument in arguments:
             if argument not in self.declared and argument not in self.per_slot:
@@ -134,7 +136,9 @@ class _Namespace:
                 )
             if argument in self.per_slot:
                 if slot is None:
-                    raise DeclarationError(f"{owner}: {argument!r} exists once per product slot; say which, or sum the slots.")
+                    raise DeclarationError(
+                        f"{owner}: {argument!r} exists once per product slot; say which, or sum the slots."
+                    )
                 bound[argument] = slot_name(argument, slot)
             else:
                 bound[argument] = argument
@@ -181,7 +185,12 @@ def build(
     if slots < 1:
         raise DeclarationError(f"slots must be 1 or more, got {slots!r}.")
     states, inputs = list(states), list(inputs)
-    processes, quantities, observables, effects = list(processes), list(quantities), list(observables), list(effects)
+    processes, quantities, observables, effects = (
+        list(processes),
+        list(quantities),
+        list(observables),
+        list(effects),
+    )
     parts: list[Process | Quantity | Observable] = [*processes, *quantities, *observables]
     owned = [p for part in parts for p in part.parameters]
     all_parameters = _unique([*owned, *(e.size for e in effects), *parameters], "Parameter")
@@ -244,7 +253,9 @@ def _modifiers(
                 f"Effect of {effect.signal!r}: no process or quantity {effect.on!r}.{nearest(effect.on, targets)}"
             )
         if effect.signal not in space.declared:
-            raise DeclarationError(f"Effect on {effect.on!r}: no signal {effect.signal!r}.{nearest(effect.signal, space.declared)}")
+            raise DeclarationError(
+                f"Effect on {effect.on!r}: no signal {effect.signal!r}.{nearest(effect.signal, space.declared)}"
+            )
         if effect.modulated_by and effect.modulated_by not in space.declared:
             raise DeclarationError(
                 f"Effect on {effect.on!r}: no modulator {effect.modulated_by!r}.{nearest(effect.modulated_by, space.declared)}"
@@ -263,7 +274,9 @@ def _rate(process: Process, slot: int, space: _Namespace, effects: tuple[Effect,
             states = [n for n, k in space.declared.items() if k == "state"]
             raise DeclarationError(f"{owner}: changes {state!r}, which is no state.{nearest(state, states)}")
         if isinstance(coefficient, str) and coefficient not in space.declared:
-            raise DeclarationError(f"{owner}: stoichiometry {coefficient!r} is not declared.{nearest(coefficient, space.declared)}")
+            raise DeclarationError(
+                f"{owner}: stoichiometry {coefficient!r} is not declared.{nearest(coefficient, space.declared)}"
+            )
         stoichiometry[slot_name(state, slot) if state in space.per_slot else state] = coefficient
     term = space.bind(owner, process.rate, process.arguments, within)
     return Rate(slot_name(process.name, slot), process, stoichiometry, term, effects, process.paced)
@@ -272,7 +285,8 @@ def _rate(process: Process, slot: int, space: _Namespace, effects: tuple[Effect,
 def _ordered(table: dict[str, tuple[Quantity, tuple[Term, ...], tuple[Effect, ...]]]) -> dict[str, Any]:
     """Sort quantities so that each comes after those it needs."""
     needs = {
-        name: {a for term in terms for a in term.arguments.values() if a in table} | {n for e in effects for n in (e.signal, e.modulated_by) if n in table}
+        name: {a for term in terms for a in term.arguments.values() if a in table}
+        | {n for e in effects for n in (e.signal, e.modulated_by) if n in table}
         for name, (_, terms, effects) in table.items()
     }
     out: dict[str, Any] = {}
@@ -292,14 +306,22 @@ def _check_all_used(model: Model) -> None:
         used |= {a for term in terms for a in term.arguments.values()}
         used |= {n for e in effects for n in (e.signal, e.modulated_by, e.size.name)}
     for rate in model.rates.values():
-        used |= set(rate.term.arguments.values()) | {c for c in rate.stoichiometry.values() if isinstance(c, str)}
+        used |= set(rate.term.arguments.values()) | {
+            c for c in rate.stoichiometry.values() if isinstance(c, str)
+        }
         used |= {n for e in rate.effects for n in (e.signal, e.modulated_by, e.size.name)}
     for _, term in model.observables.values():
         used |= set(term.arguments.values())
-    for what, names in (("Parameter", model.parameters), ("Input", model.inputs), ("Quantity", model.quantities)):
+    for what, names in (
+        ("Parameter", model.parameters),
+        ("Input", model.inputs),
+        ("Quantity", model.quantities),
+    ):
         unused = sorted(set(names) - used)
         if unused:
-            raise DeclarationError(f"{what} declared and never used: {', '.join(unused)}. Use it in a formula, or delete it.")
+            raise DeclarationError(
+                f"{what} declared and never used: {', '.join(unused)}. Use it in a formula, or delete it."
+            )
     changed = {state for rate in model.rates.values() for state in rate.stoichiometry}
     still = sorted(set(model.states) - changed)
     if still:

@@ -121,12 +121,16 @@ def _dependencies(eq: Equations, structure: Model) -> dict[str, dict[str, Any]]:
             elif symbol.name in total:
                 partial = sp.diff(expression, symbol)
                 for state in total[symbol.name]:
-                    row[state] = row.get(state, 0) + partial * sp.Symbol(f"d_{symbol.name}_{state}", real=True)
+                    row[state] = row.get(state, 0) + partial * sp.Symbol(
+                        f"d_{symbol.name}_{state}", real=True
+                    )
         total[name] = {state: value for state, value in row.items() if value != 0}
     return total
 
 
-def _jacobian(rows: dict[str, Any], structure: Model, total: dict[str, dict[str, Any]]) -> dict[tuple[int, int], Any]:
+def _jacobian(
+    rows: dict[str, Any], structure: Model, total: dict[str, dict[str, Any]]
+) -> dict[tuple[int, int], Any]:
     """Non-zero entries (row, state) of the derivative of each expression in `rows`."""
     import sympy as sp
 
@@ -136,32 +140,43 @@ def _jacobian(rows: dict[str, Any], structure: Model, total: dict[str, dict[str,
         for symbol in sorted(expression.free_symbols, key=lambda s: s.name):
             if symbol.name in structure.states:
                 row[symbol.name] = row.get(symbol.name, 0) + sp.diff(expression, symbol)
-            elif symbol.name in total and total[symbol.name]:
+            elif total.get(symbol.name):
                 partial = sp.diff(expression, symbol)
                 for state in total[symbol.name]:
-                    row[state] = row.get(state, 0) + partial * sp.Symbol(f"d_{symbol.name}_{state}", real=True)
+                    row[state] = row.get(state, 0) + partial * sp.Symbol(
+                        f"d_{symbol.name}_{state}", real=True
+                    )
         for state, value in row.items():
             if value != 0:
                 entries[i, structure.index[state]] = value
     return entries
 
 
-def _function(name: str, structure: Model, assignments: list[tuple[str, Any]], results: list[tuple[str, Any]]) -> str:
+def _function(
+    name: str, structure: Model, assignments: list[tuple[str, Any]], results: list[tuple[str, Any]]
+) -> str:
     """One straight-line function: unpack what is used, assign quantities, share subexpressions, fill `out`."""
     import sympy as sp
     from sympy.printing.pycode import PythonCodePrinter
 
     printer = PythonCodePrinter(
-        {"fully_qualified_modules": False, "user_functions": {"Excess": "excess_value", "ExcessSlope": "excess_slope"}}
+        {
+            "fully_qualified_modules": False,
+            "user_functions": {"Excess": "excess_value", "ExcessSlope": "excess_slope"},
+        }
     )
     needed = _needed(assignments, results)
     assignments = [(n, e) for n, e in assignments if n in needed]
-    shared, reduced = sp.cse([e for _, e in (*assignments, *results)], symbols=sp.numbered_symbols("x_"), order="none")
+    shared, reduced = sp.cse(
+        [e for _, e in (*assignments, *results)], symbols=sp.numbered_symbols("x_"), order="none"
+    )
     used = {s.name for e in (*(v for _, v in shared), *reduced) for s in e.free_symbols}
     lines = [f"def {name}(y, p, u, out):"]
     for array, table in (("y", structure.states), ("p", structure.parameters), ("u", structure.inputs)):
         lines += [f"    {n} = {array}[{i}]" for i, n in enumerate(table) if n in used]
-    lines += [f"    {target} = {printer.doprint(e)}" for target, e in _scheduled(shared, assignments, reduced)]
+    lines += [
+        f"    {target} = {printer.doprint(e)}" for target, e in _scheduled(shared, assignments, reduced)
+    ]
     for (target, _), e in zip(results, reduced[len(assignments) :], strict=True):
         lines.append(f"    out[{target}] = {printer.doprint(e)}")
     return "\n".join(lines) + "\n"
@@ -180,7 +195,9 @@ def _needed(assignments: list[tuple[str, Any]], results: list[tuple[str, Any]]) 
     return needed
 
 
-def _scheduled(shared: list[Any], assignments: list[tuple[str, Any]], reduced: list[Any]) -> list[tuple[str, Any]]:
+def _scheduled(
+    shared: list[Any], assignments: list[tuple[str, Any]], reduced: list[Any]
+) -> list[tuple[str, Any]]:
     """Interleave shared subexpressions and named quantities so that each comes after what it needs."""
     table = {symbol.name: e for symbol, e in shared}
     table |= {name: e for (name, _), e in zip(assignments, reduced, strict=False)}
@@ -198,7 +215,11 @@ def _scheduled(shared: list[Any], assignments: list[tuple[str, Any]], reduced: l
                 order.append((name, table[name]))
                 continue
             stack.append((name, True))
-            stack += [(s.name, False) for s in sorted(table[name].free_symbols, key=lambda s: s.name) if s.name in table and s.name not in done]
+            stack += [
+                (s.name, False)
+                for s in sorted(table[name].free_symbols, key=lambda s: s.name)
+                if s.name in table and s.name not in done
+            ]
     return order
 
 
@@ -234,11 +255,26 @@ def generate(structure: Model) -> str:
     observed = _jacobian(eq.observables, structure, total)
     parts = [
         _function("rhs", structure, quantities, [(str(i), e) for i, e in enumerate(eq.derivatives.values())]),
-        _function("jac", structure, [*quantities, *slopes], [(f"{i}, {j}", e) for (i, j), e in jacobian.items()]),
-        _function("observe_jac", structure, [*quantities, *slopes], [(f"{i}, {j}", e) for (i, j), e in observed.items()]),
-        _function("observe", structure, quantities, [(str(i), e) for i, e in enumerate(eq.observables.values())]),
+        _function(
+            "jac", structure, [*quantities, *slopes], [(f"{i}, {j}", e) for (i, j), e in jacobian.items()]
+        ),
+        _function(
+            "observe_jac",
+            structure,
+            [*quantities, *slopes],
+            [(f"{i}, {j}", e) for (i, j), e in observed.items()],
+        ),
+        _function(
+            "observe", structure, quantities, [(str(i), e) for i, e in enumerate(eq.observables.values())]
+        ),
     ]
-    body = "\n\n".join('@nb.njit("void(f8[::1], f8[::1], f8[::1], {})", cache=True, error_model="numpy")\n'.format("f8[:, ::1]" if "jac(" in p.split("\n")[0] else "f8[::1]") + p for p in parts)
+    body = "\n\n".join(
+        '@nb.njit("void(f8[::1], f8[::1], f8[::1], {})", cache=True, error_model="numpy")\n'.format(
+            "f8[:, ::1]" if "jac(" in p.split("\n")[0] else "f8[::1]"
+        )
+        + p
+        for p in parts
+    )
     digest = hashlib.sha256((body + repr(structure.parameter_names)).encode()).hexdigest()
     return HEADER.format(hash=digest, width=EXCESS_WIDTH) + body
 
@@ -255,7 +291,11 @@ def compiled(slots: int = 1) -> Compiled:
     stem = f"kernels_{definition_hash()[:20]}_{GENERATOR}_{slots}"
     path = _writable(cache_folder()) / f"{stem}.py"
     if not path.exists():
-        print("mscrenal: preparing the model for this machine, once (about half a minute) ...", file=sys.stderr, flush=True)
+        print(
+            "mscrenal: preparing the model for this machine, once (about half a minute) ...",
+            file=sys.stderr,
+            flush=True,
+        )
         source = generate(structure)
         # Written beside and renamed, so that two processes starting together never read half a file.
         temporary = path.with_suffix(f".{os.getpid()}.tmp")

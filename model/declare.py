@@ -218,10 +218,16 @@ class Parameter:
         if not self.meaning:
             raise DeclarationError(f"Parameter {self.name!r}: say what it means.")
         if isinstance(self.prior, LogNormal) and self.value <= 0:
-            raise DeclarationError(f"Parameter {self.name!r}: a log-normal median must be positive, got {self.value!r}.")
+            raise DeclarationError(
+                f"Parameter {self.name!r}: a log-normal median must be positive, got {self.value!r}."
+            )
         if isinstance(self.prior, LogitNormal) and not 0 < self.value < 1:
-            raise DeclarationError(f"Parameter {self.name!r}: a logit-normal median lies in (0, 1), got {self.value!r}.")
-        if isinstance(self.prior, HalfNormal) and not math.isclose(self.value, self.prior.median, rel_tol=1e-6):
+            raise DeclarationError(
+                f"Parameter {self.name!r}: a logit-normal median lies in (0, 1), got {self.value!r}."
+            )
+        if isinstance(self.prior, HalfNormal) and not math.isclose(
+            self.value, self.prior.median, rel_tol=1e-6
+        ):
             raise DeclarationError(
                 f"Parameter {self.name!r}: a half-normal of scale {self.prior.scale} has median "
                 f"{self.prior.median:.6g}, the value given is {self.value!r}. Use HalfNormal(scale).median."
@@ -259,7 +265,9 @@ class State:
     def __post_init__(self) -> None:
         _named(self.name, "State")
         if (self.start == "history") != bool(self.history_rate):
-            raise DeclarationError(f"State {self.name!r}: start='history' goes with a history_rate, and only it.")
+            raise DeclarationError(
+                f"State {self.name!r}: start='history' goes with a history_rate, and only it."
+            )
 
 
 @dataclass(frozen=True)
@@ -311,7 +319,9 @@ class Quantity:
     def __post_init__(self) -> None:
         _named(self.name, "Quantity")
         if self.per_slot and self.sum_slots:
-            raise DeclarationError(f"Quantity {self.name!r}: either one value per slot or the sum over slots.")
+            raise DeclarationError(
+                f"Quantity {self.name!r}: either one value per slot or the sum over slots."
+            )
 
     @property
     def arguments(self) -> tuple[str, ...]:

@@ -32,7 +32,17 @@ from mscrenal.model.species import SPECIES
 
 __all__ = ["MODULES", "definition_hash", "model", "sampled_parameters"]
 
-MODULES = (exposure, effectors, metabolism, oxidative_stress, inflammation, fibrosis, kidney, autoimmunity, variability)
+MODULES = (
+    exposure,
+    effectors,
+    metabolism,
+    oxidative_stress,
+    inflammation,
+    fibrosis,
+    kidney,
+    autoimmunity,
+    variability,
+)
 
 
 # Modules that describe or check the model and cannot change its numbers.
@@ -51,7 +61,8 @@ def model(slots: int = 1) -> Model:
         effects=[*effectors.ARM_EFFECTS, *(e for d in DRUGS.values() for e in d.effects)],
         # A Parameter at the top level of a module is declared, whoever uses it there.
         parameters=[
-            *PRODUCT_PARAMETERS, *variability.ETAS,
+            *PRODUCT_PARAMETERS,
+            *variability.ETAS,
             *(p for m in MODULES for p in vars(m).values() if isinstance(p, Parameter)),
         ],
         slots=slots,

@@ -77,7 +77,9 @@ def parameter_vector(
         For an unknown product or arm of action, or more products than slots.
     """
     if len(products) > model.slots:
-        raise ValueError(f"this model mixes {model.slots} product(s) in an arm, got {len(products)}: {', '.join(products)}.")
+        raise ValueError(
+            f"this model mixes {model.slots} product(s) in an arm, got {len(products)}: {', '.join(products)}."
+        )
     values = {name: theta.get(name, p.value) for name, p in model.parameters.items()}
 
     def take(prefix: str, parameters, rename=lambda name: name) -> None:
@@ -91,7 +93,11 @@ def parameter_vector(
         product = products[slot - 1] if slot <= len(products) else next(iter(PRODUCTS))
         if product not in PRODUCTS:
             raise ValueError(f"No product {product!r}.{nearest(product, PRODUCTS)}")
-        take(f"product.{product}", (PRODUCTS[product].parameter(q.name) for q in PRODUCT_PARAMETERS), lambda n, s=slot: slot_name(n, s))
+        take(
+            f"product.{product}",
+            (PRODUCTS[product].parameter(q.name) for q in PRODUCT_PARAMETERS),
+            lambda n, s=slot: slot_name(n, s),
+        )
     if patient.species == "human":
         values["ckdepi_kappa"], values["ckdepi_alpha"], values["ckdepi_sex"] = CKDEPI_SEX[patient.sex]
         values["age"] = patient.age
@@ -164,7 +170,14 @@ class _Placement:
         """States that covariates give outright."""
         patient, index = self.patient, self.model.index
         egfr, uacr, hba1c = (float(x) for x in (patient.egfr or 0, patient.uacr or 0, patient.hba1c or 0))
-        creatinine = creatinine_for(egfr, self.get("ckdepi_kappa"), self.get("ckdepi_alpha"), self.get("ckdepi_sex"), self.get("age"), self.get("ckdepi_scale"))
+        creatinine = creatinine_for(
+            egfr,
+            self.get("ckdepi_kappa"),
+            self.get("ckdepi_alpha"),
+            self.get("ckdepi_sex"),
+            self.get("age"),
+            self.get("ckdepi_scale"),
+        )
         glucose = (self.get("eag_slope") * hba1c - self.get("eag_intercept")) / self.get("eag_healthy")
         given = {
             "creatinine": creatinine / self.get("creatinine_healthy"),
@@ -206,7 +219,10 @@ class _Placement:
                 pull = history_pull(self.get(state.history_rate) * self._pace(), days)
                 f[row] -= pull * (self.y[model.index[name]] - state.healthy)
                 jac[row, row] -= pull
-        for name, observable, target in (("nephrons", "mgfr", self.gfr_target), ("podocytes", "uacr", self.uacr_target)):
+        for name, observable, target in (
+            ("nephrons", "mgfr", self.gfr_target),
+            ("podocytes", "uacr", self.uacr_target),
+        ):
             row, i = self.unknown.index(name), model.observable_names.index(observable)
             # A trial beyond the model's range has no logarithm; NaN makes the iteration back off.
             f[row] = math.log(self.seen[i] / target) if self.seen[i] > 0 else math.nan
@@ -268,8 +284,11 @@ class _Placement:
                 raise InitialStateError(
                     f"{covariate} = {getattr(self.patient, covariate):g} cannot be met in this patient: it would take "
                     f"{value:.3g} times the healthy {what} (allowed {low:g} to {high:g}). "
-                    + (f"{'Lower' if more == (covariate != 'uacr') else 'Raise'} {covariate}, or check the other covariates."
-                       if covariate != "hba1c" else f"{'Raise' if more else 'Lower'} hba1c, or change insulin_share.")
+                    + (
+                        f"{'Lower' if more == (covariate != 'uacr') else 'Raise'} {covariate}, or check the other covariates."
+                        if covariate != "hba1c"
+                        else f"{'Raise' if more else 'Lower'} hba1c, or change insulin_share."
+                    )
                 )
 
     def _fail(self) -> None:
@@ -319,7 +338,9 @@ def history_pull(rate: float, days: float) -> float:
     return 1.0 / days if exponent < 1e-8 else rate / math.expm1(min(exponent, 700.0))
 
 
-def creatinine_for(egfr: float, kappa: float, alpha: float, sex: float, age: float, scale: float = 142.0) -> float:
+def creatinine_for(
+    egfr: float, kappa: float, alpha: float, sex: float, age: float, scale: float = 142.0
+) -> float:
     """Serum creatinine (mg/dL) at which CKD-EPI 2021 gives this eGFR (mL/min/1.73 m²)."""
     ratio = egfr / (scale * 0.9938**age * sex)
     return kappa * (ratio ** (-1 / 1.2) if ratio < 1 else ratio ** (1 / alpha))

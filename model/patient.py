@@ -146,7 +146,11 @@ class Patient:
                 raise PatientError(
                     f"{name} = {given!r} was given for {self.species} with disease {self.disease!r}, where it does "
                     f"not place the initial state. Leave it out"
-                    + (", or choose disease = 'diabetic'." if self.species == "human" else "; the state follows from the insult.")
+                    + (
+                        ", or choose disease = 'diabetic'."
+                        if self.species == "human"
+                        else "; the state follows from the insult."
+                    )
                 )
 
     def _check_ranges(self) -> None:
@@ -157,13 +161,19 @@ class Patient:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise PatientError(f"{name} must be a number ({c.unit}), got {value!r}.")
             if not c.low <= value <= c.high:
-                raise PatientError(f"{name} = {value:g} {c.unit} is outside {c.low:g} to {c.high:g}. Correct it, or the unit.")
+                raise PatientError(
+                    f"{name} = {value:g} {c.unit} is outside {c.low:g} to {c.high:g}. Correct it, or the unit."
+                )
         if self.species != "human" and not (self.weight_kg is not None and 0 < self.weight_kg < 500):
-            raise PatientError(f"weight_kg of an animal must lie between 0 and 500 kg, got {self.weight_kg!r}.")
+            raise PatientError(
+                f"weight_kg of an animal must lie between 0 and 500 kg, got {self.weight_kg!r}."
+            )
         if not (math.isfinite(self.onset_days) and self.onset_days >= 0):
             raise PatientError(f"onset_days must be zero or more, got {self.onset_days!r}.")
         if self.onset_days and self.established:
-            raise PatientError("onset_days is for animals, whose insult has a date; patients have duration_years.")
+            raise PatientError(
+                "onset_days is for animals, whose insult has a date; patients have duration_years."
+            )
 
     @property
     def established(self) -> bool:
@@ -174,5 +184,7 @@ class Patient:
         """The same patient with other covariates."""
         unknown = sorted(set(changes) - {f.name for f in fields(self)})
         if unknown:
-            raise PatientError(f"No covariate {unknown[0]!r}.{nearest(unknown[0], [f.name for f in fields(self)])}")
+            raise PatientError(
+                f"No covariate {unknown[0]!r}.{nearest(unknown[0], [f.name for f in fields(self)])}"
+            )
         return replace(self, **changes)

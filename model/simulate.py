@@ -18,13 +18,34 @@ from mscrenal.model.products import PRODUCTS
 from mscrenal.model.products.base import PRODUCT_ROUTES as ROUTES
 from mscrenal.model.solve import ATOL, RTOL, Schedule, solve
 
-__all__ = ["ROUTES", "Dose", "DrugCourse", "RegimenError", "Trajectory", "prepare", "simulate", "simulate_subject"]
+__all__ = [
+    "ROUTES",
+    "Dose",
+    "DrugCourse",
+    "RegimenError",
+    "Trajectory",
+    "prepare",
+    "simulate",
+    "simulate_subject",
+]
 
 MASS_BALANCE_TOLERANCE = 1e-6
 # Where a dose enters, by kind of product and route.
 ENTRY: Mapping[str, Mapping[str, str]] = {
-    "cells": {"IV": "in_iv", "IA-renal": "in_ia", "intraparenchymal": "in_kidney", "IP": "in_depot", "SC": "in_depot"},
-    "ev": {"IV": "in_ev", "IA-renal": "in_ev_local", "intraparenchymal": "in_ev_local", "IP": "in_ev", "SC": "in_ev"},
+    "cells": {
+        "IV": "in_iv",
+        "IA-renal": "in_ia",
+        "intraparenchymal": "in_kidney",
+        "IP": "in_depot",
+        "SC": "in_depot",
+    },
+    "ev": {
+        "IV": "in_ev",
+        "IA-renal": "in_ev_local",
+        "intraparenchymal": "in_ev_local",
+        "IP": "in_ev",
+        "SC": "in_ev",
+    },
     "medium": dict.fromkeys(ROUTES, "in_medium"),
 }
 # Which states hold what was given, for the mass balance.
@@ -70,12 +91,20 @@ class Dose:
             raise RegimenError(f"No product {self.product!r}.{nearest(self.product, PRODUCTS)}")
         allowed = PRODUCTS[self.product].routes
         if self.route not in allowed:
-            raise RegimenError(f"{self.product} is not given by route {self.route!r}.{nearest(self.route, allowed)}")
-        for name, value in (("day", self.day), ("amount", self.amount), ("duration_days", self.duration_days)):
+            raise RegimenError(
+                f"{self.product} is not given by route {self.route!r}.{nearest(self.route, allowed)}"
+            )
+        for name, value in (
+            ("day", self.day),
+            ("amount", self.amount),
+            ("duration_days", self.duration_days),
+        ):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise RegimenError(f"{name} of a dose must be a finite number, got {value!r}.")
         if self.amount < 0 or self.duration_days < 0:
-            raise RegimenError(f"a dose has amount >= 0 and duration >= 0, got {self.amount:g} over {self.duration_days:g} d.")
+            raise RegimenError(
+                f"a dose has amount >= 0 and duration >= 0, got {self.amount:g} over {self.duration_days:g} d."
+            )
 
     @property
     def kind(self) -> str:
@@ -95,11 +124,15 @@ class DrugCourse:
         if self.drug not in DRUGS:
             raise RegimenError(f"No drug {self.drug!r}.{nearest(self.drug, DRUGS)}")
         if not (math.isfinite(self.level) and 0 <= self.level <= 2):
-            raise RegimenError(f"level of {self.drug} must lie between 0 and 2 usual doses, got {self.level!r}.")
+            raise RegimenError(
+                f"level of {self.drug} must lie between 0 and 2 usual doses, got {self.level!r}."
+            )
         if not math.isfinite(self.start_day):
             raise RegimenError(f"start_day of {self.drug} must be finite, got {self.start_day!r}.")
         if self.stop_day is not None and not self.stop_day > self.start_day:
-            raise RegimenError(f"{self.drug} stops on day {self.stop_day!r}, not after its start on day {self.start_day:g}.")
+            raise RegimenError(
+                f"{self.drug} stops on day {self.stop_day!r}, not after its start on day {self.start_day:g}."
+            )
 
 
 @dataclass(frozen=True)
@@ -149,7 +182,11 @@ def products_of(doses: Sequence[Dose]) -> tuple[str, ...]:
 
 
 def schedule_of(
-    model: Model, first_day: float, background: np.ndarray, doses: Sequence[Dose], courses: Sequence[DrugCourse]
+    model: Model,
+    first_day: float,
+    background: np.ndarray,
+    doses: Sequence[Dose],
+    courses: Sequence[DrugCourse],
 ) -> Schedule:
     """Turn doses and drug courses into a piecewise-constant schedule.
 
@@ -158,7 +195,9 @@ def schedule_of(
     slots = {product: i + 1 for i, product in enumerate(products_of(doses))}
     for dose in doses:
         if dose.day < first_day:
-            raise RegimenError(f"a dose on day {dose.day:g} precedes the start of the simulation on day {first_day:g}.")
+            raise RegimenError(
+                f"a dose on day {dose.day:g} precedes the start of the simulation on day {first_day:g}."
+            )
     marks = {first_day}
     for dose in doses:
         marks |= {dose.day, dose.day + dose.duration_days}
@@ -171,7 +210,9 @@ def schedule_of(
     boluses = np.zeros_like(inputs)
     for course in courses:
         stop = math.inf if course.stop_day is None else course.stop_day
-        inputs[(edges >= course.start_day) & (edges < stop), model.input_index[DRUGS[course.drug].level]] = course.level
+        inputs[(edges >= course.start_day) & (edges < stop), model.input_index[DRUGS[course.drug].level]] = (
+            course.level
+        )
     # Sorted, so that rounding in sums does not depend on the order in which doses were written.
     for dose in sorted(doses, key=lambda d: (d.day, d.duration_days, d.product, d.route, d.amount)):
         column = model.input_index[slot_name(ENTRY[dose.kind][dose.route], slots[dose.product])]
@@ -267,7 +308,10 @@ def simulate_subject(
     if status == "ok":
         error = _mass_error(model, solution.final, doses, times[-1])
         if not error <= MASS_BALANCE_TOLERANCE:
-            status, message = "mass-balance", f"{error:.2g} of a dose is missing or too much at day {times[-1]:g}."
+            status, message = (
+                "mass-balance",
+                f"{error:.2g} of a dose is missing or too much at day {times[-1]:g}.",
+            )
     states = solution.states
     if status != "ok":
         given = [d for d in doses if d.day <= times[-1]]
@@ -284,7 +328,12 @@ def simulate_subject(
 
 
 def day_below(
-    kernels: Compiled, subject: Subject, trajectory: Trajectory, courses: Sequence[DrugCourse], threshold: float, limit_day: float
+    kernels: Compiled,
+    subject: Subject,
+    trajectory: Trajectory,
+    courses: Sequence[DrugCourse],
+    threshold: float,
+    limit_day: float,
 ) -> float:
     """Day on which eGFR first falls below `threshold`, the simulation going on after its horizon.
 
@@ -304,7 +353,9 @@ def day_below(
         # In pieces of five years, so that those who reach it soon cost little.
         while days[-1] < limit_day and egfr[-1] >= threshold:
             later = days[-1] + np.arange(0, 21) * 91.3125
-            solution = solve(kernels, subject.parameters, state, Schedule(later[:1], u[np.newaxis], nothing), later)
+            solution = solve(
+                kernels, subject.parameters, state, Schedule(later[:1], u[np.newaxis], nothing), later
+            )
             if solution.status != "ok":
                 return math.nan
             values = np.empty(len(later))
@@ -326,7 +377,9 @@ def _mass_error(model: Model, final: np.ndarray, doses: Sequence[Dose], end: flo
     worst = 0.0
     for slot, product in enumerate(products_of(doses), start=1):
         mine = [d for d in doses if d.product == product and d.day < end]
-        given = sum(d.amount * (min((end - d.day) / d.duration_days, 1.0) if d.duration_days else 1.0) for d in mine)
+        given = sum(
+            d.amount * (min((end - d.day) / d.duration_days, 1.0) if d.duration_days else 1.0) for d in mine
+        )
         held = sum(final[model.index[slot_name(n, slot)]] for n in HELD[PRODUCTS[product].kind])
         if given > 0:
             worst = max(worst, abs(held - given) / given)
@@ -339,4 +392,6 @@ def _check_times(times: np.ndarray, patient: Patient) -> None:
     if np.any(np.diff(times) <= 0):
         raise ValueError("times must increase. Sort them and drop repeats.")
     if times[0] < -patient.onset_days:
-        raise ValueError(f"times start on day {times[0]:g}, before the subject exists (day {-patient.onset_days:g}).")
+        raise ValueError(
+            f"times start on day {times[0]:g}, before the subject exists (day {-patient.onset_days:g})."
+        )

@@ -119,7 +119,12 @@ def solve(
     if lowest < -NEGATIVE_TOLERANCE:
         row, column = np.unravel_index(int(np.argmin(states)), states.shape)
         name = compiled.model.state_names[column]
-        return Solution(np.full_like(states, np.nan), "non-finite", f"{name} fell to {lowest:.3g} at day {times[row]:g}", y)
+        return Solution(
+            np.full_like(states, np.nan),
+            "non-finite",
+            f"{name} fell to {lowest:.3g} at day {times[row]:g}",
+            y,
+        )
     return Solution(np.maximum(states, 0.0), "ok", "", y)
 
 
@@ -155,7 +160,11 @@ class _Runner:
             out[1:near] = y + np.outer(after[1:near], self.rhs(0.0, y, u))
         if near == len(grid):
             finite = bool(np.isfinite(out).all())
-            return out, "ok" if finite else "non-finite", "" if finite else f"stopped at day {grid[0]:g}: {self._worst(out, u)}"
+            return (
+                out,
+                "ok" if finite else "non-finite",
+                "" if finite else f"stopped at day {grid[0]:g}: {self._worst(out, u)}",
+            )
         start = near - 1
         far, status, message = self._integrate(out[start], u, grid[start:])
         out[start:] = far
@@ -166,24 +175,37 @@ class _Runner:
             # The outcome is read from the report below; the warning would only say it twice.
             warnings.simplefilter("ignore", ODEintWarning)
             out, info = odeint(
-                self.rhs, y, grid, args=(u,), Dfun=self.jac, tfirst=True, rtol=self.rtol, atol=self.atol,
-                mxstep=self.max_steps, full_output=True,
+                self.rhs,
+                y,
+                grid,
+                args=(u,),
+                Dfun=self.jac,
+                tfirst=True,
+                rtol=self.rtol,
+                atol=self.atol,
+                mxstep=self.max_steps,
+                full_output=True,
             )
         succeeded = info["message"] == "Integration successful."
         if succeeded and np.isfinite(out).all():
             return out, "ok", ""
+        if succeeded:
+            lost = int(np.argmin(np.isfinite(out).all(axis=1)))
+            return out, "non-finite", f"no finite number at day {grid[lost]:g}. {self._worst(out[:lost], u)}"
         # Beyond the interval that failed the report and the output hold whatever was in memory.
-        arrived = info["tcur"] >= grid[1:]
-        done = len(arrived) if succeeded else int(np.argmin(arrived))
-        reached = float(grid[-1] if succeeded else info["tcur"][done])
-        if not np.isfinite(reached):
-            reached = float(grid[done])
-        if not succeeded and "work" in info["message"].lower():
+        failed = int(np.argmin(info["tcur"] >= grid[1:]))
+        exhausted = "work" in info["message"].lower()
+        if exhausted:
             again = self._stiff_only(y, u, grid)
             if again is not None:
                 return again, "ok", ""
-        status = "non-finite" if succeeded else ("budget" if "work" in info["message"].lower() else "step-underflow")
-        return out, status, f"stopped near day {reached:g}: {info['message']} {self._worst(out[: done + 1], u)}"
+        reached = info["tcur"][failed] if np.isfinite(info["tcur"][failed]) else grid[failed]
+        status = "budget" if exhausted else "step-underflow"
+        return (
+            out,
+            status,
+            f"stopped near day {reached:g}: {info['message']} {self._worst(out[: failed + 1], u)}",
+        )
 
     def _stiff_only(self, y: np.ndarray, u: np.ndarray, grid: np.ndarray) -> np.ndarray | None:
         """The same segment by SciPy's Radau, in a tenth of the steps; None if that fails too.

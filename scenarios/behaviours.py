@@ -24,6 +24,7 @@ import pandas as pd
 
 from mscrenal.calibration import Draws, draws
 from mscrenal.model import ARMS_OF_ACTION, Dose, Patient, Trajectory
+from mscrenal.model.codegen import Compiled
 from mscrenal.model.initial import InitialStateError, Subject
 from mscrenal.model.products.base import POTENCIES
 from mscrenal.model.simulate import prepare, simulate_subject
@@ -95,9 +96,10 @@ class Laboratory:
         route: str = "IV",
         product: str = PRODUCT,
         knock_out: Collection[str] = (),
-        **changes: float,
+        changes: Mapping[str, float] | None = None,
     ) -> Trajectory:
         """The patient `who` under doses of `amount` on `days`; `changes` replace parameters."""
+        changes = changes or {}
         key = (
             who,
             amount,
@@ -130,7 +132,7 @@ class Laboratory:
         product: str = PRODUCT,
         knock_out: Collection[str] = (),
         changes: Mapping[str, float] | None = None,
-    ):
+    ) -> tuple[Compiled, Subject]:
         """The compiled model and the patient `who` at the start."""
         try:
             return prepare(PATIENTS[who], (product,), self.theta | dict(changes or {}), knock_out)
@@ -159,7 +161,9 @@ class Laboratory:
             )
         return self._seen["cured",]
 
-    def _under(self, kernels, subject: Subject, values: Mapping[str, float], times: np.ndarray) -> Trajectory:
+    def _under(
+        self, kernels: Compiled, subject: Subject, values: Mapping[str, float], times: np.ndarray
+    ) -> Trajectory:
         parameters = subject.parameters.copy()
         for name, value in values.items():
             parameters[kernels.model.parameter_index[name]] = value
@@ -181,7 +185,7 @@ def _ok(trajectory: Trajectory) -> Trajectory:
     return trajectory
 
 
-def _of(kernels, subject: Subject, names: Iterable[str]) -> dict[str, float]:
+def _of(kernels: Compiled, subject: Subject, names: Iterable[str]) -> dict[str, float]:
     return {n: float(subject.parameters[kernels.model.parameter_index[n]]) for n in names}
 
 
@@ -320,8 +324,8 @@ def no_potency_no_effect(lab: Laboratory) -> Outcome:
     """Cells of zero potency in all arms, without the mechanical harm of cells that block vessels."""
     nothing = {f"product.{PRODUCT}.{name}": 0.0 for name in POTENCIES} | {"embolic_harm": 0.0}
     treated, untreated = (
-        lab.see("dkd", 1.0, days=WEEKLY, **nothing),
-        lab.see("dkd", 0.0, days=WEEKLY, **nothing),
+        lab.see("dkd", 1.0, days=WEEKLY, changes=nothing),
+        lab.see("dkd", 0.0, days=WEEKLY, changes=nothing),
     )
     difference = _largest_difference(treated, untreated)
     return Outcome(difference < SOLVER, {"largest_difference": difference})
@@ -331,17 +335,15 @@ def no_potency_no_effect(lab: Laboratory) -> Outcome:
 
 
 def _scaled_potency(lab: Laboratory, factor: float) -> dict[str, float]:
-    medians = lab.subject("healthy")
-    return {
-        f"product.{PRODUCT}.{n}": factor * lab.theta.get(f"product.{PRODUCT}.{n}", _of(*medians, (n,))[n])
-        for n in POTENCIES
-    }
+    # What the laboratory's parameters and the medians make of it, read back from the subject.
+    values = _of(*lab.subject("healthy"), POTENCIES)
+    return {f"product.{PRODUCT}.{n}": factor * values[n] for n in POTENCIES}
 
 
 def _by_potency(lab: Laboratory, read: Callable[[Trajectory, Trajectory], float]) -> Outcome:
     twin = lab.see("dkd", 0.0, days=WEEKLY)
     half, one, two = (
-        read(lab.see("dkd", 1.0, days=WEEKLY, **_scaled_potency(lab, f)), twin) for f in (0.5, 1.0, 2.0)
+        read(lab.see("dkd", 1.0, days=WEEKLY, changes=_scaled_potency(lab, f)), twin) for f in (0.5, 1.0, 2.0)
     )
     return Outcome(0 < half < one < two, {"potency_0.5": half, "potency_1": one, "potency_2": two})
 
@@ -358,6 +360,7 @@ def uacr_falls_with_potency(lab: Laboratory) -> Outcome:
 
 # Neither crowding nor blocked vessels nor a memory of earlier doses: the saturation of the arms alone.
 PLAIN = {"crowding": 0.0, "embolic_harm": 0.0}
+NO_HARM = {"embolic_harm": 0.0}
 
 
 def effect_saturates(lab: Laboratory) -> Outcome:
@@ -366,9 +369,9 @@ def effect_saturates(lab: Laboratory) -> Outcome:
     And there is a ceiling: from 10,000 to 20,000 (no dose for a patient) the gain is below a tenth. The peak is
     read and not the area, because beyond the ceiling a larger dose still lasts longer.
     """
-    twin = lab.see("dkd", 0.0, **PLAIN)
+    twin = lab.see("dkd", 0.0, changes=PLAIN)
     effect = {
-        a: -float(_log_ratio(lab.see("dkd", a, **PLAIN), twin, "uacr").min())
+        a: -float(_log_ratio(lab.see("dkd", a, changes=PLAIN), twin, "uacr").min())
         for a in (1.0, 2.0, 3.0, 1e4, 2e4)
     }
     steps = (effect[1.0], effect[2.0] - effect[1.0], effect[3.0] - effect[2.0])
@@ -391,8 +394,8 @@ def crowding_turns_the_curve(lab: Laboratory) -> Outcome:
     turned = False
     for crowding in (1.0, 3.0, 10.0):
         crowded = {"crowding": crowding, "embolic_harm": 0.0}
-        twin = lab.see("dkd", 0.0, **crowded)
-        four, many = (_uacr_effect(lab.see("dkd", a, **crowded), twin) for a in (4.0, 32.0))
+        twin = lab.see("dkd", 0.0, changes=crowded)
+        four, many = (_uacr_effect(lab.see("dkd", a, changes=crowded), twin) for a in (4.0, 32.0))
         numbers |= {f"effect_4_at_{crowding:g}": four, f"effect_32_at_{crowding:g}": many}
         turned = turned or many < four
     return Outcome(turned, numbers)
@@ -404,9 +407,9 @@ def arterial_overdose_harms(lab: Laboratory) -> Outcome:
     100 million cells/kg leave fewer capillaries than 1 million does, and fewer than no treatment.
     """
     harm = {"crowding": 0.0, "embolic_harm": 0.6}
-    twin = _at(lab.see("dkd", 0.0, route="IA-renal", **harm), "capillary_density", 7.0)
+    twin = _at(lab.see("dkd", 0.0, route="IA-renal", changes=harm), "capillary_density", 7.0)
     usual, over = (
-        _at(lab.see("dkd", a, route="IA-renal", **harm), "capillary_density", 7.0) / twin - 1
+        _at(lab.see("dkd", a, route="IA-renal", changes=harm), "capillary_density", 7.0) / twin - 1
         for a in (1.0, 100.0)
     )
     return Outcome(over < min(usual, 0.0), {"capillaries_1": usual, "capillaries_100": over})
@@ -423,7 +426,7 @@ def inflammation_gates_the_effect(lab: Laboratory) -> Outcome:
     """
     change = {}
     for who in ("healthy", "dkd"):
-        run, twin = lab.see(who, 1.0, embolic_harm=0.0), lab.see(who, 0.0, embolic_harm=0.0)
+        run, twin = lab.see(who, 1.0, changes=NO_HARM), lab.see(who, 0.0, changes=NO_HARM)
         names = [n for n, s in run.model.states.items() if s.module in RENAL and not n.endswith("_serum")]
         change[who] = np.array([np.max(np.abs(np.log(run.state(n) / twin.state(n)))) for n in names])
     ratios = change["healthy"] / np.maximum(change["dkd"], SOLVER)
@@ -436,7 +439,7 @@ def inflammation_gates_the_effect(lab: Laboratory) -> Outcome:
 
 def _exposures(lab: Laboratory, product: str, states: Sequence[str]) -> tuple[list[float], float]:
     """Area under the living cells (or vesicles) after each of six doses 8 weeks apart, and the last memory."""
-    run = lab.see("dkd", 1.0, days=EVERY_8_WEEKS, product=product, **PLAIN)
+    run = lab.see("dkd", 1.0, days=EVERY_8_WEEKS, product=product, changes=PLAIN)
     held = sum((run.state(n) for n in states), np.zeros(len(run.times)))
     # The same days after each dose, so that the rule's error is the same too.
     after = np.array(AFTER_A_DOSE)
@@ -460,7 +463,7 @@ def allogeneic_doses_sensitise(lab: Laboratory) -> Outcome:
 
 def own_cells_and_vesicles_do_not(lab: Laboratory) -> Outcome:
     """The same with autologous cells and with vesicles: no memory, every dose as the first."""
-    numbers = {}
+    numbers: dict[str, float] = {}
     for product, states in ((AUTOLOGOUS, CELLS), (VESICLES, ("ev_plasma", "ev_kidney"))):
         areas, memory = _exposures(lab, product, states)
         numbers |= {f"memory_{product}": memory, f"last_to_first_{product}": areas[-1] / areas[0]}
@@ -484,19 +487,18 @@ READ_OUTS: Mapping[str, tuple[str, int]] = {
     "angiogenic": ("capillary_density", +1),
     "metabolic": ("hba1c", -1),
 }
-NO_HARM = {"embolic_harm": 0.0}
 
 
 def _benefit(lab: Laboratory, knock_out: Collection[str], observable: str, sign: int) -> float:
-    run = lab.see("dkd", 1.0, days=TWO_YEARS, knock_out=knock_out, **NO_HARM)
-    twin = lab.see("dkd", 0.0, days=TWO_YEARS, **NO_HARM)
+    run = lab.see("dkd", 1.0, days=TWO_YEARS, knock_out=knock_out, changes=NO_HARM)
+    twin = lab.see("dkd", 0.0, days=TWO_YEARS, changes=NO_HARM)
     return sign * _area(run, _log_ratio(run, twin, observable), 730.0) / 730.0
 
 
 def _nephrons_kept(lab: Laboratory, knock_out: Collection[str] = ()) -> float:
     """Log ratio of functioning nephrons after two years of a dose every 12 weeks, against none."""
-    run = lab.see("dkd", 1.0, days=TWO_YEARS, knock_out=knock_out, **NO_HARM)
-    twin = lab.see("dkd", 0.0, days=TWO_YEARS, **NO_HARM)
+    run = lab.see("dkd", 1.0, days=TWO_YEARS, knock_out=knock_out, changes=NO_HARM)
+    twin = lab.see("dkd", 0.0, days=TWO_YEARS, changes=NO_HARM)
     return float(_log_ratio(run, twin, "nephrons")[-1])
 
 
@@ -517,8 +519,8 @@ def _knock_out(arm: str) -> Callable[[Laboratory], Outcome]:
 
 def nothing_without_arms(lab: Laboratory) -> Outcome:
     """All six arms knocked out: no observable but the cells differs from no treatment."""
-    run = lab.see("dkd", 1.0, days=TWO_YEARS, knock_out=ARMS_OF_ACTION, **NO_HARM)
-    difference = _largest_difference(run, lab.see("dkd", 0.0, days=TWO_YEARS, **NO_HARM))
+    run = lab.see("dkd", 1.0, days=TWO_YEARS, knock_out=ARMS_OF_ACTION, changes=NO_HARM)
+    difference = _largest_difference(run, lab.see("dkd", 0.0, days=TWO_YEARS, changes=NO_HARM))
     return Outcome(difference < SOLVER, {"largest_difference": difference})
 
 
@@ -578,7 +580,7 @@ def scar_outlasts_its_cause(lab: Laboratory) -> Outcome:
 
 def _course(lab: Laboratory, observable: str) -> tuple[float, float]:
     """Days to half of the peak and to the peak of the effect of one dose over 48 weeks."""
-    run, twin = lab.see("dkd", 1.0, **NO_HARM), lab.see("dkd", 0.0, **NO_HARM)
+    run, twin = lab.see("dkd", 1.0, changes=NO_HARM), lab.see("dkd", 0.0, changes=NO_HARM)
     inside = run.times <= WEEKS_48
     effect = _log_ratio(run, twin, observable)[inside]
     return _half_time_up(run.times[inside], effect), float(run.times[inside][_peak(effect)])
@@ -586,7 +588,7 @@ def _course(lab: Laboratory, observable: str) -> tuple[float, float]:
 
 def cytokines_fall_within_weeks(lab: Laboratory) -> Outcome:
     """Serum IL-6 and TNF-α: half of the largest fall within 4 weeks of the dose."""
-    run, twin = lab.see("dkd", 1.0, **NO_HARM), lab.see("dkd", 0.0, **NO_HARM)
+    run, twin = lab.see("dkd", 1.0, changes=NO_HARM), lab.see("dkd", 0.0, changes=NO_HARM)
     numbers, falls = {}, []
     for name in ("il6_serum", "tnfa_serum"):
         effect = _log_ratio(run, twin, name)

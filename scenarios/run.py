@@ -141,13 +141,28 @@ def run(
             status[a, draw, patient] = code
             if code != "ok":
                 failures.append(
-                    {"arm": scenario.arms[a].name, "draw": draw, "patient": patient, "status": code, "message": message}
+                    {
+                        "arm": scenario.arms[a].name,
+                        "draw": draw,
+                        "patient": patient,
+                        "status": code,
+                        "message": message,
+                    }
                 )
-    coords = {"arm": [a.name for a in scenario.arms], "draw": np.arange(len(drawn)), "patient": np.arange(len(people)), "time": days}
+    coords = {
+        "arm": [a.name for a in scenario.arms],
+        "draw": np.arange(len(drawn)),
+        "patient": np.arange(len(people)),
+        "time": days,
+    }
     table = {o.name: o for o in OBSERVABLES}
     dims = ("arm", "draw", "patient", "time")
     data = xr.Dataset(
-        {n: (dims, values[i], {"unit": table[n].unit, "label": table[n].label or n}) for i, n in enumerate(names)}, coords=coords
+        {
+            n: (dims, values[i], {"unit": table[n].unit, "label": table[n].label or n})
+            for i, n in enumerate(names)
+        },
+        coords=coords,
     )
     data["time"].attrs["unit"] = "day"
     order = {a.name: i for i, a in enumerate(scenario.arms)}
@@ -190,14 +205,18 @@ def coalition_runs(
     reference = np.full(treated.shape[1:], np.nan)
     failures: list[dict[str, Any]] = []
     sets = tuple(tuple(k) for k in knock_outs)
-    for draw, patient, seen, outcomes, _ in _outcomes(pair, people, drawn, days, (observable,), workers, progress, sets):
+    for draw, patient, seen, outcomes, _ in _outcomes(
+        pair, people, drawn, days, (observable,), workers, progress, sets
+    ):
         for k, (values, statuses) in enumerate(zip(seen, outcomes, strict=True)):
             treated[k, draw, patient] = values[0, 1]
             if not sets[k]:
                 reference[draw, patient] = values[0, 0]
             for name, (code, message) in zip((scenario.reference, arm), statuses, strict=True):
                 if code != "ok":
-                    failures.append({"arm": name, "draw": draw, "patient": patient, "status": code, "message": message})
+                    failures.append(
+                        {"arm": name, "draw": draw, "patient": patient, "status": code, "message": message}
+                    )
     return treated, reference, failures, provenance_of(scenario, drawn, seed, len(people))
 
 
@@ -214,11 +233,17 @@ def _outcomes(
     to_eskd: bool = False,
 ) -> Iterator[tuple[int, int, list[np.ndarray], list[list[tuple[str, str]]], list[np.ndarray]]]:
     """Yield draw, patient, values, outcomes and days of ESKD of each unit as they come."""
-    arms_of = [tuple((a.doses(float(p.weight_kg or 1.0)), tuple(a.drugs_added)) for a in scenario.arms) for p in people]
+    arms_of = [
+        tuple((a.doses(float(p.weight_kg or 1.0)), tuple(a.drugs_added)) for a in scenario.arms)
+        for p in people
+    ]
     thetas = tuple(drawn)
     chunk = max(1, min(10, len(thetas) // 8))
     units = [(j, k) for j in range(len(people)) for k in range(0, len(thetas), chunk)]
-    tasks = [_Task(people[j], arms_of[j], thetas[k : k + chunk], days, names, knock_outs, to_eskd) for j, k in units]
+    tasks = [
+        _Task(people[j], arms_of[j], thetas[k : k + chunk], days, names, knock_outs, to_eskd)
+        for j, k in units
+    ]
     # Compiled here once, so that workers find it ready.
     for slots in sorted({max(1, len(products_of(doses))) for arms in arms_of for doses, _ in arms}):
         compiled(slots)
@@ -270,7 +295,9 @@ def _one(task: _Task, theta: Mapping[str, float]) -> _Unit:
             if trajectory.status == "ok":
                 values[:, a] = [trajectory.observable(n) for n in task.observables]
                 if task.to_eskd:
-                    ends[a] = day_below(kernels, subject, trajectory, courses, ESKD_EGFR, ESKD_LIMIT_YEARS * 365.25)
+                    ends[a] = day_below(
+                        kernels, subject, trajectory, courses, ESKD_EGFR, ESKD_LIMIT_YEARS * 365.25
+                    )
         all_values.append(values)
         all_outcomes.append(outcomes)
         all_ends.append(ends)
@@ -316,7 +343,10 @@ def _check_placement(people: Sequence[Patient], drawn: Draws) -> None:
 
 
 def _etas(seed: int, patient: int) -> dict[str, float]:
-    return {name: e.sd * float(stream(seed, "patient", patient, name).standard_normal()) for name, e in RANDOM_EFFECTS.items()}
+    return {
+        name: e.sd * float(stream(seed, "patient", patient, name).standard_normal())
+        for name, e in RANDOM_EFFECTS.items()
+    }
 
 
 def output_days(scenario: Scenario, *, dense: bool = True) -> np.ndarray:
@@ -382,11 +412,15 @@ def extrapolations(scenario: Scenario, origin: str) -> list[str]:
         by_class = [p.name for p in item.parameters if item.basis(p.name) == "class prior"]
         assumed = [p.name for p in item.parameters if item.basis(p.name) == "assumed"]
         if by_class:
-            out.append(f"{name}: {_listed(by_class)} rest on the class prior of all products, with its full width.")
+            out.append(
+                f"{name}: {_listed(by_class)} rest on the class prior of all products, with its full width."
+            )
         if assumed:
             out.append(f"{name}: {_listed(assumed)} are assumed; see the product's page.")
     return out
 
 
 def _listed(names: Collection[str]) -> str:
-    return ", ".join(n.replace("potency_", "potency (") + (")" if n.startswith("potency_") else "") for n in names)
+    return ", ".join(
+        n.replace("potency_", "potency (") + (")" if n.startswith("potency_") else "") for n in names
+    )

@@ -37,7 +37,15 @@ def test_nothing_moves_in_ten_years_whatever_the_parameters(species, k):
 @pytest.mark.parametrize("sex", ["male", "female"])
 def test_observables_of_a_healthy_person_stand_at_their_healthy_values(sex):
     run = simulate(Patient(disease="healthy", sex=sex), times=TEN_YEARS)
-    expected = {"mgfr": 115.0, "uacr": 8.0, "fibrosis_area": 5.0, "m1m2_ratio": 1.0, "nephrons": 1.0, "sledai": 0.0, "c3": 110.0}
+    expected = {
+        "mgfr": 115.0,
+        "uacr": 8.0,
+        "fibrosis_area": 5.0,
+        "m1m2_ratio": 1.0,
+        "nephrons": 1.0,
+        "sledai": 0.0,
+        "c3": 110.0,
+    }
     for name, value in expected.items():
         assert run.observable(name) == pytest.approx(value, rel=1e-9, abs=1e-12), name
 

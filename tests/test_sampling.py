@@ -48,7 +48,13 @@ def test_a_parameter_is_drawn_the_same_when_others_come_and_go_or_change_places(
 def test_streams_are_named_and_do_not_collide():
     a, b = (stream(1, *names).standard_normal(4) for names in (("x", "y"), ("x", "y")))
     assert np.array_equal(a, b)
-    others = [stream(1, "xy"), stream(1, "x", "y", ""), stream(1, "y", "x"), stream(2, "x", "y"), stream(1, "x")]
+    others = [
+        stream(1, "xy"),
+        stream(1, "x", "y", ""),
+        stream(1, "y", "x"),
+        stream(2, "x", "y"),
+        stream(1, "x"),
+    ]
     assert not any(np.array_equal(o.standard_normal(4), a) for o in others)
 
 

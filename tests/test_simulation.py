@@ -9,10 +9,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+from conftest import regimens, subjects
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import regimens, subjects
 from mscrenal.calibration import draws
 from mscrenal.model import ARMS_OF_ACTION, ROUTES, Dose, DrugCourse, Patient, RegimenError, simulate
 from mscrenal.model import simulate as simulate_function
@@ -70,7 +70,9 @@ def test_a_leak_in_the_mass_balance_is_a_failure(monkeypatch):
 def test_each_route_enters_where_it_should(route):
     run = simulate(DKD, [Dose(0, 1.0, OWN, route, 0.0)], times=[0.0, 1e-7])
     organs = {n: float(run.state(n)[1]) for n in CELLS}
-    first = {"IV": "blood", "IA-renal": "blood", "intraparenchymal": "blood", "IP": "depot", "SC": "depot"}[route]
+    first = {"IV": "blood", "IA-renal": "blood", "intraparenchymal": "blood", "IP": "depot", "SC": "depot"}[
+        route
+    ]
     assert max(organs, key=lambda n: organs[n]) == first
     assert (organs["kidney"] > 0.05) == (route in ("IA-renal", "intraparenchymal"))
 
@@ -101,15 +103,24 @@ def test_several_doses_at_one_time_by_several_routes_all_count():
 
 def test_the_fate_of_own_cells_is_the_sum_of_the_fates_of_the_doses():
     both = simulate(DKD, [Dose(0, 1.0, OWN), Dose(5, 2.0, OWN)], times=DAYS, knock_out=ARMS_OF_ACTION)
-    first, second = (simulate(DKD, [d], times=DAYS, knock_out=ARMS_OF_ACTION) for d in (Dose(0, 1.0, OWN), Dose(5, 2.0, OWN)))
+    first, second = (
+        simulate(DKD, [d], times=DAYS, knock_out=ARMS_OF_ACTION)
+        for d in (Dose(0, 1.0, OWN), Dose(5, 2.0, OWN))
+    )
     for name in (*CELLS, "apoptotic", "cleared"):
-        np.testing.assert_allclose(both.state(name), first.state(name) + second.state(name), rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(
+            both.state(name), first.state(name) + second.state(name), rtol=1e-5, atol=1e-9
+        )
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_the_order_of_records_does_not_matter(order):
     doses = [Dose(0, 1.0, "UC"), Dose(7, 0.3, "UC", "IA-renal"), Dose(7, 0.7, "UC")]
-    courses = [DrugCourse("sglt2i", 5.0), DrugCourse("finerenone", 20.0, 40.0), DrugCourse("glp1ra", 5.0, 20.0)]
+    courses = [
+        DrugCourse("sglt2i", 5.0),
+        DrugCourse("finerenone", 20.0, 40.0),
+        DrugCourse("glp1ra", 5.0, 20.0),
+    ]
     reference = simulate(DKD, doses, courses, times=DAYS)
     shuffled = simulate(DKD, [doses[k] for k in order], [courses[k] for k in order], times=DAYS)
     assert np.array_equal(reference.states, shuffled.states)
@@ -120,7 +131,9 @@ def test_the_order_of_two_products_does_not_matter():
     alike(simulate(DKD, doses, times=DAYS), simulate(DKD, doses[::-1], times=DAYS))
 
 
-@pytest.mark.parametrize(("product", "route"), [("UC", "IV"), ("UC", "IA-renal"), ("UC", "SC"), ("EV-UC", "IV"), ("CM-UC", "IV")])
+@pytest.mark.parametrize(
+    ("product", "route"), [("UC", "IV"), ("UC", "IA-renal"), ("UC", "SC"), ("EV-UC", "IV"), ("CM-UC", "IV")]
+)
 def test_a_dose_at_once_is_the_limit_of_ever_shorter_infusions(product, route):
     times = np.array([0.0, 0.3, 2.0, 10.0, 30.0])
     at_once = simulate(DKD, [Dose(0.1, 1.0, product, route, 0.0)], times=times)
@@ -129,7 +142,13 @@ def test_a_dose_at_once_is_the_limit_of_ever_shorter_infusions(product, route):
         short = simulate(DKD, [Dose(0.1, 1.0, product, route, duration)], times=times)
         assert short.status == "ok", (duration, short.message)
         with np.errstate(divide="ignore", invalid="ignore"):
-            error.append(float(np.max(np.abs(short.states / at_once.states - 1), where=at_once.states > 1e-6, initial=0.0)))
+            error.append(
+                float(
+                    np.max(
+                        np.abs(short.states / at_once.states - 1), where=at_once.states > 1e-6, initial=0.0
+                    )
+                )
+            )
     assert error[0] > error[1] > error[2]
     assert max(error[2:]) < 1e-4
 
@@ -157,7 +176,9 @@ def test_two_products_share_the_arms_of_action():
     for name in [n for n in index if f"{n}_2" in index]:
         p[index[f"{name}_2"]] = p[index[name]]
     p[[index["immunogenicity"], index["immunogenicity_2"]]] = 0.0
-    twins = simulate_subject(kernels, replace(subject, parameters=p), [Dose(0, 0.5, "UC"), Dose(0, 0.5, "AD")], (), DAYS)
+    twins = simulate_subject(
+        kernels, replace(subject, parameters=p), [Dose(0, 0.5, "UC"), Dose(0, 0.5, "AD")], (), DAYS
+    )
     single, one = prepare(DKD, ("UC",), {})
     q = one.parameters.copy()
     q[single.model.parameter_index["immunogenicity"]] = 0.0
@@ -184,7 +205,9 @@ def test_a_dose_at_the_horizon_or_later_changes_nothing():
 def test_a_horizon_inside_an_infusion_counts_what_was_given_by_then():
     run = simulate(DKD, [Dose(0, 1.0, OWN, "IV", 4.0)], times=[0.0, 1.0])
     assert run.status == "ok"
-    assert sum(run.state(n)[-1] for n in (*CELLS, "apoptotic", "debris", "cleared")) == pytest.approx(0.25, rel=1e-6)
+    assert sum(run.state(n)[-1] for n in (*CELLS, "apoptotic", "debris", "cleared")) == pytest.approx(
+        0.25, rel=1e-6
+    )
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=8, unique=True).map(sorted), regimens())
@@ -194,7 +217,9 @@ def test_output_times_do_not_change_what_they_show(times, regimen):
     few = simulate(DKD, regimen.doses, regimen.courses, times=times)
     many = simulate(DKD, regimen.doses, regimen.courses, times=dense)
     assert few.status == many.status == "ok"
-    np.testing.assert_allclose(few.observables, many.observables[np.searchsorted(dense, times)], rtol=2e-5, atol=1e-2)
+    np.testing.assert_allclose(
+        few.observables, many.observables[np.searchsorted(dense, times)], rtol=2e-5, atol=1e-2
+    )
 
 
 def test_a_single_output_at_the_start_is_the_initial_state():
@@ -258,7 +283,9 @@ def test_a_dose_or_course_that_cannot_be_given_says_why(make, word):
         make()
 
 
-@pytest.mark.parametrize("times", [[], [0.0, 0.0], [1.0, 0.0], [0.0, float("nan")], [[0.0, 1.0]], [-1.0, 0.0]])
+@pytest.mark.parametrize(
+    "times", [[], [0.0, 0.0], [1.0, 0.0], [0.0, float("nan")], [[0.0, 1.0]], [-1.0, 0.0]]
+)
 def test_output_times_that_make_no_sense_are_refused(times):
     with pytest.raises(ValueError, match="times"):
         simulate(DKD, times=times)
@@ -289,8 +316,18 @@ def failed(run, status: str, *words: str) -> None:
 
 def test_parameters_that_are_no_numbers_end_as_a_status():
     doses = [Dose(0, 1.0, "UC"), Dose(15, 1.0, "UC")]
-    failed(simulate(RAT, doses, theta={"tnf_turnover": float("nan")}, times=[0.0, 10.0, 20.0]), "non-finite", "day", "tnf_kidney", "Last dose: day 15")
-    failed(simulate(DKD, doses, theta={"tnf_turnover": float("nan")}, times=[0.0, 10.0]), "initial-state", "cannot be met")
+    failed(
+        simulate(RAT, doses, theta={"tnf_turnover": float("nan")}, times=[0.0, 10.0, 20.0]),
+        "non-finite",
+        "day",
+        "tnf_kidney",
+        "Last dose: day 15",
+    )
+    failed(
+        simulate(DKD, doses, theta={"tnf_turnover": float("nan")}, times=[0.0, 10.0]),
+        "initial-state",
+        "cannot be met",
+    )
 
 
 def test_absurd_parameters_end_as_a_status():
@@ -317,7 +354,12 @@ def test_a_failure_without_doses_names_none(monkeypatch):
 # --------------------------------------------------------------------------- creatinine
 
 
-WAIKAR = {120: 246, 80: 174, 40: 92, 20: 47}  # clearance (mL/min): per cent rise in 24 h after a 90 % loss, waikar2009
+WAIKAR = {
+    120: 246,
+    80: 174,
+    40: 92,
+    20: 47,
+}  # clearance (mL/min): per cent rise in 24 h after a 90 % loss, waikar2009
 
 
 @pytest.mark.parametrize(("clearance", "published"), WAIKAR.items())
@@ -367,7 +409,11 @@ def whatever(patient, regimen, k) -> str:
         return "ok"
     assert np.isnan(run.observables).all()
     assert run.message
-    return f"{run.status}: {run.message.split(' ')[0]}" if run.status == "initial-state" else f"{run.status}: {run.message}"
+    return (
+        f"{run.status}: {run.message.split(' ')[0]}"
+        if run.status == "initial-state"
+        else f"{run.status}: {run.message}"
+    )
 
 
 def counted(examples: int) -> Counter[str]:

@@ -17,7 +17,9 @@ def _discover() -> dict[str, Drug]:
         candidate = getattr(importlib.import_module(f"{__name__}.{module.name}"), "DRUG", None)
         if isinstance(candidate, Drug):
             if candidate.name in found:
-                raise DeclarationError(f"Module {module.name!r}: there is a drug named {candidate.name!r} already.")
+                raise DeclarationError(
+                    f"Module {module.name!r}: there is a drug named {candidate.name!r} already."
+                )
             found[candidate.name] = candidate
     return dict(sorted(found.items(), key=lambda item: (item[1].kind, item[0])))
 

@@ -12,7 +12,13 @@ DRUG = Drug(
     effects=scales(
         "anti-tgfb",
         (
-            ("psmad_synthesis", -0.6, 0.15, "log ratio of Smad2/3 phosphorylation", Source("antitgfb_dbdb_2003", "58 % of the excess mesangium reversed in mice")),
+            (
+                "psmad_synthesis",
+                -0.6,
+                0.15,
+                "log ratio of Smad2/3 phosphorylation",
+                Source("antitgfb_dbdb_2003", "58 % of the excess mesangium reversed in mice"),
+            ),
         ),
     ),
     note="No renal benefit in patients (tgfbmab2017): the network must not need TGF-β alone.",

@@ -12,7 +12,13 @@ DRUG = Drug(
     effects=scales(
         "bardoxolone",
         (
-            ("pressure", 0.22, 0.06, "log ratio of glomerular pressure: eGFR rises and comes back off treatment", Source("pergola2011", "+5.8 to +10.5 mL/min at an eGFR of 32")),
+            (
+                "pressure",
+                0.22,
+                0.06,
+                "log ratio of glomerular pressure: eGFR rises and comes back off treatment",
+                Source("pergola2011", "+5.8 to +10.5 mL/min at an eGFR of 32"),
+            ),
             ("nrf2_synthesis", 0.4, 0.15, "log ratio of Nrf2 activation", Assumed("the drug's target")),
         ),
     ),

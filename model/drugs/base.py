@@ -41,9 +41,7 @@ class Drug:
             raise DeclarationError(f"Drug name {self.name!r}: use lower-case letters, digits and hyphens.")
         if not self.effects:
             raise DeclarationError(f"Drug {self.name!r} does nothing.")
-        object.__setattr__(
-            self, "effects", tuple(replace(e, signal=self.level) for e in self.effects)
-        )
+        object.__setattr__(self, "effects", tuple(replace(e, signal=self.level) for e in self.effects))
 
     @property
     def level(self) -> str:
@@ -56,7 +54,9 @@ class Drug:
 
 
 def scales(
-    drug: str, rows: Iterable[tuple[str, float, float, str, Provenance]], modulated: Mapping[str, str] | None = None
+    drug: str,
+    rows: Iterable[tuple[str, float, float, str, Provenance]],
+    modulated: Mapping[str, str] | None = None,
 ) -> tuple[Effect, ...]:
     """Effects that multiply by exp(size): rows of (target, log ratio, SD, meaning, source).
 
@@ -64,6 +64,11 @@ def scales(
     """
     prefix = drug.replace("-", "_")
     return tuple(
-        Effect(on, "scale", Parameter(f"{prefix}_on_{on}", value, "1", meaning, source, Normal(sd), scope="drug"), modulated_by=(modulated or {}).get(on, ""))
+        Effect(
+            on,
+            "scale",
+            Parameter(f"{prefix}_on_{on}", value, "1", meaning, source, Normal(sd), scope="drug"),
+            modulated_by=(modulated or {}).get(on, ""),
+        )
         for on, value, sd, meaning, source in rows
     )

@@ -12,7 +12,13 @@ DRUG = Drug(
     effects=scales(
         "ccr2-inhibitor",
         (
-            ("m1_recruitment", -0.1042, 0.05, "log ratio of monocyte recruitment", Fitted(("dezeeuw2015",), "mscrenal.calibration.natural_history")),
+            (
+                "m1_recruitment",
+                -0.1042,
+                0.05,
+                "log ratio of monocyte recruitment",
+                Fitted(("dezeeuw2015",), "mscrenal.calibration.natural_history"),
+            ),
         ),
     ),
     note="UACR -16 % and -10 % (dezeeuw2015); -15 % with a CCL2 antagonist (emapticap_t2d).",

@@ -12,10 +12,36 @@ DRUG = Drug(
     effects=scales(
         "finerenone",
         (
-            ("pressure", -0.0555, 0.005, "log ratio of glomerular pressure: the acute, reversible part", Source("goulooze2022", "simulated acute dip of 5.4 % at 20 mg")),
-            ("leak", -0.1245, 0.05, "log ratio of the albumin leak beyond pressure", Fitted(("bakris2020", "agarwal2025"), "mscrenal.calibration.natural_history")),
-            ("m1_recruitment", -0.1, 0.05, "log ratio of M1 recruitment: mineralocorticoid receptors of myeloid cells", Assumed("direction from the mechanism; size within what UACR leaves unexplained")),
-            ("nephron_loss", -0.05, 0.08, "log ratio of nephron loss beyond albuminuria", Assumed("the FIDELIO model needs no effect on the slope beyond that through UACR (goulooze2022)")),
+            (
+                "pressure",
+                -0.0555,
+                0.005,
+                "log ratio of glomerular pressure: the acute, reversible part",
+                Source("goulooze2022", "simulated acute dip of 5.4 % at 20 mg"),
+            ),
+            (
+                "leak",
+                -0.1245,
+                0.05,
+                "log ratio of the albumin leak beyond pressure",
+                Fitted(("bakris2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
+            ),
+            (
+                "m1_recruitment",
+                -0.1,
+                0.05,
+                "log ratio of M1 recruitment: mineralocorticoid receptors of myeloid cells",
+                Assumed("direction from the mechanism; size within what UACR leaves unexplained"),
+            ),
+            (
+                "nephron_loss",
+                -0.05,
+                0.08,
+                "log ratio of nephron loss beyond albuminuria",
+                Assumed(
+                    "the FIDELIO model needs no effect on the slope beyond that through UACR (goulooze2022)"
+                ),
+            ),
         ),
     ),
     note="The benefit on slope runs through albuminuria, as in the model fitted to FIDELIO.",

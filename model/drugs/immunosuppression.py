@@ -12,10 +12,25 @@ DRUG = Drug(
     effects=scales(
         "immunosuppression",
         (
-            ("autoimmunity_synthesis", -0.2239, 0.25, "log ratio of autoimmune activity", Fitted(("almsaurora_ps",), "mscrenal.calibration.natural_history")),
+            (
+                "autoimmunity_synthesis",
+                -0.2239,
+                0.25,
+                "log ratio of autoimmune activity",
+                Fitted(("almsaurora_ps",), "mscrenal.calibration.natural_history"),
+            ),
             ("m1_recruitment", -0.2, 0.1, "log ratio of M1 recruitment", Assumed("steroid")),
             ("tnf_kidney_synthesis", -0.2, 0.1, "log ratio of renal TNF-α synthesis", Assumed("steroid")),
-            ("alloimmune_priming", -1.6, 0.4, "log ratio of alloimmune priming", Source("sanabria2021", "antibody fell about five-fold where hosts were immunosuppressed; animals 18 %")),
+            (
+                "alloimmune_priming",
+                -1.6,
+                0.4,
+                "log ratio of alloimmune priming",
+                Source(
+                    "sanabria2021",
+                    "antibody fell about five-fold where hosts were immunosuppressed; animals 18 %",
+                ),
+            ),
         ),
         modulated={"autoimmunity_synthesis": "immunosuppression_response"},
     ),

@@ -12,7 +12,13 @@ DRUG = Drug(
     effects=scales(
         "pentoxifylline",
         (
-            ("tnf_kidney_synthesis", -0.25, 0.1, "log ratio of renal TNF-α synthesis", Source("navarro2015", "urinary TNF-α 16 to 14.3 ng/g")),
+            (
+                "tnf_kidney_synthesis",
+                -0.25,
+                0.1,
+                "log ratio of renal TNF-α synthesis",
+                Source("navarro2015", "urinary TNF-α 16 to 14.3 ng/g"),
+            ),
         ),
     ),
     note="UACR -14.9 against +5.7 %, eGFR -2.1 against -6.5 over two years (navarro2015), open label.",

@@ -12,8 +12,20 @@ DRUG = Drug(
     effects=scales(
         "pirfenidone",
         (
-            ("psmad_synthesis", -0.3, 0.12, "log ratio of Smad2/3 phosphorylation", Assumed("partial inhibition of TGF-β signalling")),
-            ("matrix_synthesis", -0.2, 0.1, "log ratio of matrix formation", Assumed("antifibrotic by definition")),
+            (
+                "psmad_synthesis",
+                -0.3,
+                0.12,
+                "log ratio of Smad2/3 phosphorylation",
+                Assumed("partial inhibition of TGF-β signalling"),
+            ),
+            (
+                "matrix_synthesis",
+                -0.2,
+                0.1,
+                "log ratio of matrix formation",
+                Assumed("antifibrotic by definition"),
+            ),
         ),
     ),
     note="eGFR +3.3 (1200 mg) and -1.9 (2400 mg) against -2.2 (sharma2011), 25 a group.",

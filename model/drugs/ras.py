@@ -12,9 +12,27 @@ DRUG = Drug(
     effects=scales(
         "ras",
         (
-            ("pressure", -0.06, 0.02, "log ratio of glomerular pressure: the acute, reversible part", Assumed("a dip of a few per cent on starting; the trials read here all had it at baseline")),
-            ("leak", -0.2879, 0.08, "log ratio of the albumin leak beyond pressure", Fitted(("brenner2001",), "mscrenal.calibration.natural_history")),
-            ("nephron_loss", -0.1, 0.06, "log ratio of nephron loss beyond albuminuria", Fitted(("brenner2001",), "mscrenal.calibration.natural_history")),
+            (
+                "pressure",
+                -0.06,
+                0.02,
+                "log ratio of glomerular pressure: the acute, reversible part",
+                Assumed("a dip of a few per cent on starting; the trials read here all had it at baseline"),
+            ),
+            (
+                "leak",
+                -0.2879,
+                0.08,
+                "log ratio of the albumin leak beyond pressure",
+                Fitted(("brenner2001",), "mscrenal.calibration.natural_history"),
+            ),
+            (
+                "nephron_loss",
+                -0.1,
+                0.06,
+                "log ratio of nephron loss beyond albuminuria",
+                Fitted(("brenner2001",), "mscrenal.calibration.natural_history"),
+            ),
         ),
     ),
     note="Proteinuria -35 % against placebo in RENAAL (brenner2001).",

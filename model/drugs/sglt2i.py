@@ -12,9 +12,27 @@ DRUG = Drug(
     effects=scales(
         "sglt2i",
         (
-            ("pressure", -0.0574, 0.005, "log ratio of glomerular pressure: the acute, reversible part", Source("goulooze2022", "acute effect on eGFR -5.58 %")),
-            ("leak", -0.3282, 0.05, "log ratio of the albumin leak beyond pressure", Fitted(("jongs2021", "oshima2020", "agarwal2025"), "mscrenal.calibration.natural_history")),
-            ("nephron_loss", -0.3608, 0.08, "log ratio of nephron loss beyond albuminuria", Fitted(("empakidney_slope",), "mscrenal.calibration.natural_history")),
+            (
+                "pressure",
+                -0.0574,
+                0.005,
+                "log ratio of glomerular pressure: the acute, reversible part",
+                Source("goulooze2022", "acute effect on eGFR -5.58 %"),
+            ),
+            (
+                "leak",
+                -0.3282,
+                0.05,
+                "log ratio of the albumin leak beyond pressure",
+                Fitted(("jongs2021", "oshima2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
+            ),
+            (
+                "nephron_loss",
+                -0.3608,
+                0.08,
+                "log ratio of nephron loss beyond albuminuria",
+                Fitted(("empakidney_slope",), "mscrenal.calibration.natural_history"),
+            ),
         ),
         modulated={"leak": "glycaemic_drive"},
     ),

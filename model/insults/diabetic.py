@@ -11,8 +11,13 @@ DISEASE = Disease(
     species=("human",),
     sets=(
         Parameter(
-            "insulin_resistance", 0.55, "1", "insulin sensitivity set by obesity and inheritance",
-            Assumed("about half of normal in type 2 diabetes; HbA1c fixes the rest through β-cell function"), LogNormal(0.15), "insult",
+            "insulin_resistance",
+            0.55,
+            "1",
+            "insulin sensitivity set by obesity and inheritance",
+            Assumed("about half of normal in type 2 diabetes; HbA1c fixes the rest through β-cell function"),
+            LogNormal(0.15),
+            "insult",
         ),
     ),
     note="HbA1c at time 0 fixes β-cell function; duration fixes how far slow states have come.",

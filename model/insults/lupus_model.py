@@ -10,7 +10,15 @@ DISEASE = Disease(
     title="Murine lupus nephritis",
     species=("mouse",),
     sets=(
-        Parameter("lupus", 1.5, "1", "drive of autoimmunity", Assumed("as active human disease"), LogNormal(0.3), "insult"),
+        Parameter(
+            "lupus",
+            1.5,
+            "1",
+            "drive of autoimmunity",
+            Assumed("as active human disease"),
+            LogNormal(0.3),
+            "insult",
+        ),
     ),
     established=False,
     note="Onset counts from the age at which antibodies rise.",

@@ -11,9 +11,15 @@ DISEASE = Disease(
     species=("human",),
     sets=(
         Parameter(
-            "primary_injury", 0.57, "1", "tubular renewal lost to the primary disease",
-            Assumed("tubules as injured as those of diabetic kidneys; with it EMPA-KIDNEY's mixed placebo arm loses about 2.5 a year, 2.75 printed"),
-            LogitNormal(0.4), "insult",
+            "primary_injury",
+            0.57,
+            "1",
+            "tubular renewal lost to the primary disease",
+            Assumed(
+                "tubules as injured as those of diabetic kidneys; with it EMPA-KIDNEY's mixed placebo arm loses about 2.5 a year, 2.75 printed"
+            ),
+            LogitNormal(0.4),
+            "insult",
         ),
     ),
     note="eGFR and UACR at time 0 place nephrons and podocytes; the primary disease, whatever it is, keeps tubules injured.",

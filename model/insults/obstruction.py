@@ -10,7 +10,15 @@ DISEASE = Disease(
     title="Unilateral ureteric obstruction (the obstructed kidney)",
     species=("rat", "mouse"),
     sets=(
-        Parameter("obstruction", 0.95, "1", "degree of obstruction", Assumed("complete ligation"), LogitNormal(0.4), "insult"),
+        Parameter(
+            "obstruction",
+            0.95,
+            "1",
+            "degree of obstruction",
+            Assumed("complete ligation"),
+            LogitNormal(0.4),
+            "insult",
+        ),
     ),
     established=False,
     note="Describes the obstructed kidney; the other one keeps the animal's GFR.",

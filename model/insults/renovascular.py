@@ -10,7 +10,15 @@ DISEASE = Disease(
     title="Renovascular ischaemia",
     species=("human",),
     sets=(
-        Parameter("ischaemia", 0.4, "1", "share of the renal blood flow lost", Source("saad2017", "flow of stenotic kidneys against matched controls; share rounded"), LogitNormal(0.3), "insult"),
+        Parameter(
+            "ischaemia",
+            0.4,
+            "1",
+            "share of the renal blood flow lost",
+            Source("saad2017", "flow of stenotic kidneys against matched controls; share rounded"),
+            LogitNormal(0.3),
+            "insult",
+        ),
     ),
     note="The stenosis persists unless a scenario ends it.",
 )

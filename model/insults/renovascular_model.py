@@ -10,7 +10,15 @@ DISEASE = Disease(
     title="Experimental renal artery stenosis",
     species=("rat", "mouse", "pig"),
     sets=(
-        Parameter("ischaemia", 0.5, "1", "share of the renal blood flow lost", Source("franchi2015", "creatinine clearance 6.10 to 3.76 uL/min/g"), LogitNormal(0.3), "insult"),
+        Parameter(
+            "ischaemia",
+            0.5,
+            "1",
+            "share of the renal blood flow lost",
+            Source("franchi2015", "creatinine clearance 6.10 to 3.76 uL/min/g"),
+            LogitNormal(0.3),
+            "insult",
+        ),
     ),
     established=False,
     note="The animal is healthy until the stenosis.",

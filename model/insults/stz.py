@@ -10,7 +10,15 @@ DISEASE = Disease(
     title="Streptozotocin diabetes",
     species=("rat", "mouse"),
     sets=(
-        Parameter("beta_set", 0.05, "1", "β-cell function left by streptozotocin", Assumed("glucose rises four- to five-fold and stays"), LogNormal(0.5), "insult"),
+        Parameter(
+            "beta_set",
+            0.05,
+            "1",
+            "β-cell function left by streptozotocin",
+            Assumed("glucose rises four- to five-fold and stays"),
+            LogNormal(0.5),
+            "insult",
+        ),
     ),
     onset={"beta_cells": 0.05},
     established=False,

@@ -19,13 +19,17 @@ def rate_constant(name: str, value: float, sigma: float, meaning: str, source: P
     return Parameter(name, value, "1/day", meaning, source, LogNormal(sigma))
 
 
-def gain(name: str, value: float, meaning: str, source: Provenance | None = None, sigma: float = GAIN_SIGMA) -> Parameter:
+def gain(
+    name: str, value: float, meaning: str, source: Provenance | None = None, sigma: float = GAIN_SIGMA
+) -> Parameter:
     """The largest stimulation of a synthesis relative to the unstimulated rate, dimensionless."""
     why = "no evidence row isolates this arrow; of the size that gives the folds seen in diabetic kidneys"
     return Parameter(name, value, "1", meaning, source or Assumed(why), LogNormal(sigma))
 
 
-def half(name: str, value: float, meaning: str, source: Provenance | None = None, sigma: float = 0.25) -> Parameter:
+def half(
+    name: str, value: float, meaning: str, source: Provenance | None = None, sigma: float = 0.25
+) -> Parameter:
     """The level of a driver (healthy = 1) with half of its effect, dimensionless."""
     why = "half-effect within the range of folds in which the driver moves in disease"
     return Parameter(name, value, "1", meaning, source or Assumed(why), LogNormal(sigma))
@@ -48,7 +52,9 @@ def loss(state: str, constant: Parameter, module: str, meaning: str = "") -> Pro
     rate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY) for n in (constant.name, state)]
     )
-    return Process(f"{state}_loss", {state: -1}, rate, "1/day", meaning or f"loss of {state}", (constant,), module)
+    return Process(
+        f"{state}_loss", {state: -1}, rate, "1/day", meaning or f"loss of {state}", (constant,), module
+    )
 
 
 def renamed(function: Callable[..., Any], **new: str) -> Callable[..., Any]:

@@ -28,35 +28,68 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
     effect.name: effect
     for effect in (
         RandomEffect(
-            "eta_nephron", 0.0001868, "1/day", "drift of functioning nephrons beyond what the patient's state explains",
-            Fitted(("goulooze2022",), "mscrenal.calibration.natural_history"),  # SD of slopes 2.94; grows with UACR^0.306
+            "eta_nephron",
+            0.0001868,
+            "1/day",
+            "drift of functioning nephrons beyond what the patient's state explains",
+            Fitted(
+                ("goulooze2022",), "mscrenal.calibration.natural_history"
+            ),  # SD of slopes 2.94; grows with UACR^0.306
         ),
         RandomEffect(
-            "eta_podocyte", 1.02e-3, "1/day", "drift of log UACR beyond what the patient's state explains",
+            "eta_podocyte",
+            1.02e-3,
+            "1/day",
+            "drift of log UACR beyond what the patient's state explains",
             Source(
                 "goulooze2022",
                 "SD of the progression rate 0.485 a year with a pull of 0.182 a year towards baseline: the constant "
                 "rate, 0.374 a year, that gives the same spread after 3 years",
             ),
         ),
-        RandomEffect("eta_potency", 0.5, "1", "responsiveness to cells (log)", Assumed("responders and non-responders differ; no study separates patients from products")),
         RandomEffect(
-            "eta_immunosuppression", 0.7, "1", "response of autoimmunity to immunosuppression (log)",
-            Source("almsaurora_ps", "23 % reach 0.5 g/g and 57 % halve proteinuria at 6 months: a wide spread; size assumed"),
+            "eta_potency",
+            0.5,
+            "1",
+            "responsiveness to cells (log)",
+            Assumed("responders and non-responders differ; no study separates patients from products"),
         ),
         RandomEffect(
-            "eta_sensitisation", 1.2, "1", "readiness to form alloantibody (log)",
-            Source("sanabria2021", "one patient in nine has any antibody after a course: most have none, a few have much"),
+            "eta_immunosuppression",
+            0.7,
+            "1",
+            "response of autoimmunity to immunosuppression (log)",
+            Source(
+                "almsaurora_ps",
+                "23 % reach 0.5 g/g and 57 % halve proteinuria at 6 months: a wide spread; size assumed",
+            ),
+        ),
+        RandomEffect(
+            "eta_sensitisation",
+            1.2,
+            "1",
+            "readiness to form alloantibody (log)",
+            Source(
+                "sanabria2021",
+                "one patient in nine has any antibody after a course: most have none, a few have much",
+            ),
         ),
     )
 }
 
 ETAS = tuple(
-    Parameter(effect.name, 0.0, effect.unit, effect.meaning, Assumed("0 in the typical patient"), scope="patient")
+    Parameter(
+        effect.name, 0.0, effect.unit, effect.meaning, Assumed("0 in the typical patient"), scope="patient"
+    )
     for effect in RANDOM_EFFECTS.values()
 )
 TRANSLATION = Parameter(
-    "translation", 1.0, "1", "effect of a dose per kg relative to rodents", Assumed("1 in rodents by definition; set by the species"), scope="species",
+    "translation",
+    1.0,
+    "1",
+    "effect of a dose per kg relative to rodents",
+    Assumed("1 in rodents by definition; set by the species"),
+    scope="species",
 )
 
 
@@ -71,6 +104,20 @@ def immunosuppression_response(eta_immunosuppression):
 
 
 QUANTITIES = (
-    Quantity("immunosuppression_response", "1", "the patient's response to immunosuppression", immunosuppression_response, (), MODULE),
-    Quantity("eta_sensitisation_factor", "1", "the patient's readiness to form alloantibody", eta_sensitisation_factor, (), MODULE),
+    Quantity(
+        "immunosuppression_response",
+        "1",
+        "the patient's response to immunosuppression",
+        immunosuppression_response,
+        (),
+        MODULE,
+    ),
+    Quantity(
+        "eta_sensitisation_factor",
+        "1",
+        "the patient's readiness to form alloantibody",
+        eta_sensitisation_factor,
+        (),
+        MODULE,
+    ),
 )
