@@ -13,8 +13,10 @@ A test runs the fit again and compares it with the declarations, so that neither
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -34,7 +36,7 @@ __all__ = [
 YEAR = 365.25
 YEARS = np.array([0.0, 1.0, 2.0, 3.0])
 GRID = tuple((egfr, uacr) for egfr in (25.0, 43.0, 60.0) for uacr in (300.0, 850.0, 2000.0))
-REFERENCE = {"hba1c": 7.7, "age": 66.0, "duration_years": 16.6, "drugs": ("ras",)}
+REFERENCE = Patient(hba1c=7.7, age=66.0, duration_years=16.6, drugs=("ras",))
 # Where the fit starts; the answer does not depend on it (a test starts elsewhere).
 COURSE = {
     "nephron_loss_rate": 2.7e-4,
@@ -59,19 +61,19 @@ class PlaceboArm:
     start: float
     years: float
     slope: float
-    covariates: Mapping[str, object]
+    base: Patient
 
-    def patients(self, **changes: object) -> list[Patient]:
+    def patients(self, **changes: Any) -> list[Patient]:
+        """The nodes, (3 x 5)."""
         egfrs = _middles(self.egfr[0], self.egfr[1], *self.limits[0], 3)
-        uacrs = np.exp(_middles(np.log(self.uacr[0]), np.log(self.uacr[1]), *np.log(self.limits[1]), 5))
-        return [
-            Patient(**{"egfr": float(e), "uacr": float(u), "drugs": ("ras",), **self.covariates, **changes})  # type: ignore[arg-type]
-            for e in egfrs
-            for u in uacrs
-        ]
+        low, high = self.limits[1]
+        uacrs = np.exp(
+            _middles(math.log(self.uacr[0]), math.log(self.uacr[1]), math.log(low), math.log(high), 5)
+        )
+        return [self.base.replace(egfr=float(e), uacr=float(u), **changes) for e in egfrs for u in uacrs]
 
     def mean_slope(
-        self, theta: Mapping[str, float], courses: tuple[DrugCourse, ...] = (), **changes: object
+        self, theta: Mapping[str, float], courses: tuple[DrugCourse, ...] = (), **changes: Any
     ) -> float:
         """Mean least-squares eGFR slope, mL/min/1.73 m²/year; NaN if a patient does not solve."""
         days = np.linspace(self.start, self.years * YEAR, 7)
@@ -94,7 +96,7 @@ FLOW = PlaceboArm(
     0.0,
     3.0,
     -3.36,
-    {"hba1c": 7.8, "age": 66.6, "duration_years": 17.4},
+    Patient(hba1c=7.8, age=66.6, duration_years=17.4, drugs=("ras",)),
 )
 CREDENCE = PlaceboArm(
     "jardine2020",
@@ -104,7 +106,7 @@ CREDENCE = PlaceboArm(
     21.0,
     2.5,
     -4.33,
-    {"hba1c": 8.3, "age": 63.0, "duration_years": 15.8},
+    Patient(hba1c=8.3, age=63.0, duration_years=15.8, drugs=("ras",)),
 )
 PLACEBO_ARMS = (FLOW, CREDENCE)
 EMPA_KIDNEY = PlaceboArm(
@@ -115,7 +117,7 @@ EMPA_KIDNEY = PlaceboArm(
     60.0,
     2.0,
     -2.75,
-    {"age": 64.0},
+    Patient(age=64.0, drugs=("ras",)),
 )
 EMPA_KIDNEY_DIABETIC_SHARE = 0.46  # assumed in the facts' population too
 DAPA_CKD = PlaceboArm(
@@ -126,7 +128,7 @@ DAPA_CKD = PlaceboArm(
     0.0,
     2.3,
     float("nan"),
-    {"hba1c": 7.8, "age": 62.0},
+    Patient(hba1c=7.8, age=62.0, drugs=("ras",)),
 )
 
 
@@ -171,7 +173,7 @@ def fit_natural_history(start: Mapping[str, float] | None = None) -> dict[str, f
         theta = dict(zip(COURSE, np.exp(x), strict=True))
         out = []
         for (egfr, uacr), (e, u) in zip(GRID, targets, strict=True):
-            run = simulate(Patient(egfr=egfr, uacr=uacr, **REFERENCE), theta=theta, times=YEARS * YEAR)
+            run = simulate(REFERENCE.replace(egfr=egfr, uacr=uacr), theta=theta, times=YEARS * YEAR)
             if run.status != "ok":
                 # A corner of the box in which every nephron is lost: as bad as it gets, but finite.
                 out.append(np.full(6, 100.0))
@@ -382,7 +384,7 @@ def main() -> None:
         print(f"{name:45s} declared {declared[name]:12.6g}   fitted {value:12.6g}")
     for egfr, uacr in GRID:
         e, u = goulooze_course(egfr, uacr)
-        run = simulate(Patient(egfr=egfr, uacr=uacr, **REFERENCE), theta=constants, times=YEARS * YEAR)
+        run = simulate(REFERENCE.replace(egfr=egfr, uacr=uacr), theta=constants, times=YEARS * YEAR)
         print(
             f"eGFR {egfr:.0f}, UACR {uacr:.0f}: published {np.round(e, 1)} {np.round(u)}  ours "
             f"{np.round(run.observable('egfr'), 1)} {np.round(run.observable('uacr'))}"

@@ -37,7 +37,7 @@ COVARIATES: dict[str, Covariate] = {
         Covariate("age", "years", 18, 100),
         Covariate("weight_kg", "kg", 30, 250),
         Covariate("egfr", "mL/min/1.73m2", 5, 150),
-        Covariate("uacr", "mg/g", 1, 20000),
+        Covariate("uacr", "mg/g", 1, 12000),
         Covariate("hba1c", "percent", 4, 16),
         Covariate("duration_years", "years", 0.1, 80),
         Covariate("sledai", "points", 0, 50),

@@ -117,7 +117,7 @@ def test_matrix_and_scar_grow_with_the_duration_of_the_disease():
 @pytest.mark.parametrize(
     ("covariates", "theta", "named"),
     [
-        ({"egfr": 150.0, "uacr": 20000.0}, {}, "egfr = 150"),
+        ({"egfr": 150.0, "uacr": 12000.0}, {}, "egfr = 150"),
         ({"disease": "renovascular", "egfr": 60.0}, {"insult.renovascular.ischaemia": 0.9}, "egfr = 60"),
         ({"egfr": 10.0, "uacr": 1.0}, {}, "uacr = 1"),
         ({"hba1c": 12.0, "insulin_share": 2.0}, {}, "hba1c = 12"),

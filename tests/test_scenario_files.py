@@ -399,7 +399,7 @@ intervals = ["1w", "4w"]
         ("age = 58", "age = 7", "age", "is outside 18 to 100"),
         ("age = 58", 'age = "old"', "age", "given 'old'. Allowed: number"),
         ("weight_kg = 72", "weight_kg = 720", "weight_kg", "is outside 30 to 250"),
-        ("uacr = 900", "uacr = -1", "uacr", "is outside 1 to 20000"),
+        ("uacr = 900", "uacr = -1", "uacr", "is outside 1 to 12000"),
         ("hba1c = 7.8", "hba1c = 78", "hba1c", "is outside 4 to 16"),
         ("hba1c = 7.8", "duration_years = 60", "duration_years", "but the patient is 58 years old"),
         ("hba1c = 7.8", "sledai = 10", "sledai", "sledai = 10.0 was given for human with disease 'diabetic'"),

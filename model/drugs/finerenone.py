@@ -21,7 +21,7 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.1245,
+                -0.137,
                 0.05,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("bakris2020", "agarwal2025"), "mscrenal.calibration.natural_history"),

@@ -88,7 +88,7 @@ LICENSING_HALF = Parameter(
     "licensing_half",
     0.5,
     "1",
-    "excess of TNF-α with half of the licensing",
+    "excess of serum TNF-α with half of the licensing",
     Source("weiss2021", "no effect below a CRP of about 4 mg/L: a modest inflammation suffices"),
     LogNormal(0.5),
 )
@@ -196,9 +196,12 @@ MIR15B = Parameter(
 )
 
 
-def licensing_gate(tnf_kidney, licensing_half):
-    """How inflamed the cells find the host: 0 in health."""
-    return saturating(excess(tnf_kidney), licensing_half)
+def licensing_gate(tnf_serum, licensing_half):
+    """How inflamed the cells find the host: 0 in health.
+
+    Serum, not kidney: nearly all infused cells meet the host in its blood and lungs.
+    """
+    return saturating(excess(tnf_serum), licensing_half)
 
 
 def licence(licensing, licensed_gain):

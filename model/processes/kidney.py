@@ -122,6 +122,17 @@ LEAK_PODOCYTE = Parameter(
     Source("diabetologia1999_podocyte", "podocyte number against UACR over 4 years"),
     LogNormal(0.2),
 )
+LEAK_CEILING = Parameter(
+    "leak_ceiling",
+    2500.0,
+    "1",
+    "largest albumin excretion, relative to health (20 g/g in people)",
+    (
+        Source("rossing2023", "UACR up to 11,852 mg/g among 3,534 patients"),
+        Source("ove26_2004", "305 to over 15,000 ug a day"),
+    ),
+    LogNormal(0.2),
+)
 SLIT_TURNOVER = rate_constant(
     "slit_turnover",
     0.035,
@@ -176,7 +187,7 @@ SLIT_VEGF = Parameter(
     LogitNormal(0.6),
 )
 PODOCYTE_LOSS = Parameter(
-    "podocyte_loss_rate", 1.497e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3)
+    "podocyte_loss_rate", 1.663e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3)
 )
 STRESS_PRESSURE = Parameter(
     "stress_pressure",
@@ -205,7 +216,7 @@ ALBUMIN_REFERENCE = Parameter(
 )
 LOAD_EXPONENT = Parameter(
     "load_exponent",
-    1.01,
+    1.005,
     "1",
     "exponent with which the loss of nephrons concentrates the albumin load",
     FIDELIO,
@@ -304,11 +315,11 @@ EVEN_SHARE = Assumed(
     "FIDELIO tells only their sum (through the loss at low UACR)"
 )
 NEPHRON_LOSS = Parameter(
-    "nephron_loss_rate", 0.0002564, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08)
+    "nephron_loss_rate", 0.0002526, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08)
 )
 DAMAGE_ALBUMIN = Parameter(
     "damage_albumin",
-    0.1223,
+    0.1263,
     "1",
     "weight of the albumin load in the loss of nephrons",
     FIDELIO,
@@ -406,9 +417,10 @@ def gfr(nephrons, pressure, filtration):
     return nephrons * pressure * filtration
 
 
-def leak(pressure, slit, podocytes, leak_pressure, leak_slit, leak_podocyte):
-    """Albumin excreted per creatinine, relative to health."""
-    return pressure**leak_pressure * slit ** (-leak_slit) * podocytes ** (-leak_podocyte)
+def leak(pressure, slit, podocytes, leak_pressure, leak_slit, leak_podocyte, leak_ceiling):
+    """Albumin excreted per creatinine, relative to health; it cannot pass what plasma brings."""
+    free = pressure**leak_pressure * slit ** (-leak_slit) * podocytes ** (-leak_podocyte)
+    return free * (1 + leak_ceiling) / (free + leak_ceiling)
 
 
 def albumin_load(leak, nephrons, albumin_reference, load_exponent):
@@ -496,7 +508,7 @@ QUANTITIES = (
         "1",
         "albumin excretion",
         leak,
-        (LEAK_PRESSURE, LEAK_SLIT, LEAK_PODOCYTE),
+        (LEAK_PRESSURE, LEAK_SLIT, LEAK_PODOCYTE, LEAK_CEILING),
         MODULE,
         symbol="\\ell",
     ),
