@@ -51,6 +51,8 @@ def random_point(structure: Model, seed: int) -> Point:
             for q in structure.parameters.values()
         ]
     )
+    # No subject has more nephrons than this; far beyond, the compensation for lost ones turns negative.
+    y[structure.index["nephrons"]] = rng.uniform(0.05, 1.5)
     return y, p, rng.uniform(0.05, 1.0, len(structure.inputs))
 
 

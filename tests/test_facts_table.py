@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from scipy.integrate import solve_ivp
 
 from mscrenal.calibration import evidence
 from mscrenal.model import DISEASES, DRUGS, OBSERVABLES
-from mscrenal.scenarios import facts as module
 from mscrenal.scenarios.facts import (
     FACTS_FILE,
     Attrition,
@@ -38,6 +38,8 @@ from mscrenal.scenarios.facts import (
     visits,
 )
 
+# By its full name: in the package the name stands for the function.
+module = import_module("mscrenal.scenarios.facts")
 YEAR = 365.25
 TABLE = load_facts()
 CHECKS = [(fact, check) for fact in TABLE.facts for check in fact.check]

@@ -172,7 +172,8 @@ def test_the_class_prior_is_centred_on_the_reference_and_wide() -> None:
         parameter = product("placenta").parameter(name)
         assert parameter.value == 1.0
         assert isinstance(parameter.prior, LogNormal)
-        assert parameter.prior.sigma >= 0.4
+        # The half-life of the cells spans the products already; what is left between them is narrower.
+        assert parameter.prior.sigma >= (0.2 if name == "survival" else 0.4)
     assert len(POTENCIES) == 6
 
 
