@@ -157,8 +157,8 @@ def goulooze_course(egfr: float, uacr: float, years: np.ndarray = YEARS) -> tupl
 def fit_natural_history(start: Mapping[str, float] | None = None) -> dict[str, float]:
     """Constants named in `COURSE` that best reproduce the published typical courses.
 
-    Least squares over the 3 x 3 grid of baselines and years 1 to 3: eGFR changes weighted by 0.5
-    mL/min/1.73 m² and log UACR of the FIDELIO-like baseline by 0.02 (other baselines 0.1: the
+    Least squares over the 3 x 3 grid of baselines and years 1 to 3: eGFR changes weighted by 0.7
+    mL/min/1.73 m² (the tolerance of the evidence digest) and log UACR of the FIDELIO-like baseline by 0.02 (other baselines 0.1: the
     published model holds UACR near each patient's own baseline by a term that is not mechanistic);
     beside them the mean slopes of two placebo arms (FLOW, CREDENCE 30 to 45), weighted by 0.1.
 
@@ -178,7 +178,7 @@ def fit_natural_history(start: Mapping[str, float] | None = None) -> dict[str, f
                 # A corner of the box in which every nephron is lost: as bad as it gets, but finite.
                 out.append(np.full(6, 100.0))
                 continue
-            out.append((run.observable("egfr") - e)[1:] / 0.5)
+            out.append((run.observable("egfr") - e)[1:] / 0.7)
             out.append(
                 np.log(run.observable("uacr") / u)[1:] / (0.02 if (egfr, uacr) == (43.0, 850.0) else 0.1)
             )
@@ -206,9 +206,12 @@ class DrugTarget:
 # interval printed; that of EMPA-KIDNEY scaled by patients), DAPA-CKD 0.95 (0.63 to 1.27).
 SGLT2I_GAINS = np.array([1.38, 2.61, 0.95])
 SGLT2I_ERRORS = np.array([0.112, 0.25, 0.163])
-# Log ratios of UACR against placebo and the error of their mean (each about 0.035).
-SGLT2I_UACR = float(np.mean(np.log([0.69, 0.649, 0.71])))
-SGLT2I_UACR_ERROR = 0.02
+# UACR against placebo at week 26, trial by trial: the patient, the log ratio and its standard error.
+SGLT2I_UACR = (
+    ("oshima2020", Patient(egfr=56.2, uacr=927, hba1c=8.3, age=63, drugs=("ras",)), math.log(0.69), 0.034),
+    ("jongs2021", Patient(egfr=43.1, uacr=949, hba1c=7.8, age=62, drugs=("ras",)), math.log(0.649), 0.035),
+    ("agarwal2025", Patient(egfr=54.2, uacr=579, hba1c=7.7, age=66, drugs=("ras",)), math.log(0.71), 0.054),
+)
 
 
 def _pair(patient: Patient, drug: str, theta: Mapping[str, float], days: np.ndarray):
@@ -234,7 +237,7 @@ def _mean_slope_gain(arm: PlaceboArm) -> Callable[..., np.ndarray]:
 
 
 def _sglt2i_results(patient: Patient, drug: str, theta: Mapping[str, float]) -> np.ndarray:
-    """Log UACR at week 26 and three randomised gains in slope, each times 0.05 over its standard error.
+    """Log UACR of three trials and three randomised gains in slope, each times 0.05 over its standard error.
 
     Chronic gain in EMPA-KIDNEY (its mix of patients), chronic gain in CREDENCE at eGFR 30 to 45, total
     gain in DAPA-CKD's diabetic patients.
@@ -252,7 +255,7 @@ def _sglt2i_results(patient: Patient, drug: str, theta: Mapping[str, float]) -> 
         *_mean_slope_gain(CREDENCE)(patient, drug, theta),
         *_mean_slope_gain(DAPA_CKD)(patient, drug, theta),
     ]
-    uacr = _log_uacr(182)(patient, drug, theta) * 0.05 / SGLT2I_UACR_ERROR
+    uacr = [_log_uacr(182)(who, drug, theta)[0] * 0.05 / error for _, who, _, error in SGLT2I_UACR]
     return np.concatenate([uacr, np.array(gains) * 0.05 / SGLT2I_ERRORS])
 
 
@@ -274,14 +277,16 @@ DRUG_TARGETS = (
         (np.log(0.65),),
     ),
     DrugTarget(
-        # UACR: mean log ratio of canagliflozin (oshima2020), dapagliflozin in T2D (jongs2021) and
-        # empagliflozin (agarwal2025); slopes: see SGLT2I_GAINS.
+        # Three trials of UACR (SGLT2I_UACR), three of slope (SGLT2I_GAINS).
         "sglt2i",
         ("oshima2020", "jongs2021", "agarwal2025", "empakidney_slope", "jardine2020", "heerspink2021a"),
         Patient(egfr=43, uacr=900, hba1c=8.0, age=65, drugs=("ras",)),
         ("sglt2i_on_leak", "sglt2i_on_nephron_loss"),
         _sglt2i_results,
-        (SGLT2I_UACR * 0.05 / SGLT2I_UACR_ERROR, *(SGLT2I_GAINS * 0.05 / SGLT2I_ERRORS)),
+        (
+            *(ratio * 0.05 / error for _, _, ratio, error in SGLT2I_UACR),
+            *(SGLT2I_GAINS * 0.05 / SGLT2I_ERRORS),
+        ),
     ),
     DrugTarget(
         "finerenone",

@@ -21,14 +21,14 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.3387,
+                -0.3479,
                 0.05,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("jongs2021", "oshima2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
             ),
             (
                 "nephron_loss",
-                -0.366,
+                -0.3601,
                 0.08,
                 "log ratio of nephron loss beyond albuminuria",
                 Fitted(("empakidney_slope",), "mscrenal.calibration.natural_history"),

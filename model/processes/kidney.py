@@ -187,7 +187,7 @@ SLIT_VEGF = Parameter(
     LogitNormal(0.6),
 )
 PODOCYTE_LOSS = Parameter(
-    "podocyte_loss_rate", 1.663e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3)
+    "podocyte_loss_rate", 1.657e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3)
 )
 STRESS_PRESSURE = Parameter(
     "stress_pressure",
@@ -216,7 +216,7 @@ ALBUMIN_REFERENCE = Parameter(
 )
 LOAD_EXPONENT = Parameter(
     "load_exponent",
-    1.005,
+    1.009,
     "1",
     "exponent with which the loss of nephrons concentrates the albumin load",
     FIDELIO,
@@ -315,11 +315,11 @@ EVEN_SHARE = Assumed(
     "FIDELIO tells only their sum (through the loss at low UACR)"
 )
 NEPHRON_LOSS = Parameter(
-    "nephron_loss_rate", 0.0002526, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08)
+    "nephron_loss_rate", 0.0002657, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08)
 )
 DAMAGE_ALBUMIN = Parameter(
     "damage_albumin",
-    0.1263,
+    0.1177,
     "1",
     "weight of the albumin load in the loss of nephrons",
     FIDELIO,

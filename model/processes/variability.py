@@ -29,7 +29,7 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
     for effect in (
         RandomEffect(
             "eta_nephron",
-            0.000187,
+            0.0001876,
             "1/day",
             "drift of functioning nephrons beyond what the patient's state explains",
             Fitted(
