@@ -59,9 +59,8 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
             0.7,
             "1",
             "response of autoimmunity to immunosuppression (log)",
-            Source(
-                "almsaurora_ps",
-                "23 % reach 0.5 g/g and 57 % halve proteinuria at 6 months: a wide spread; size assumed",
+            Assumed(
+                "23 % reach 0.5 g/g and 57 % halve proteinuria at 6 months (almsaurora_ps): a wide spread, its size a judgement"
             ),
         ),
         RandomEffect(
