@@ -58,7 +58,19 @@ Draws = Annotated[
     int, typer.Option(min=1, max=100_000, help="Draws of the parameters; the bands are over draws.")
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="Processes; by default one per core.", show_default=False)
+    int | None,
+    typer.Option(
+        min=1, max=1024, help="Threads on this machine; by default one per processor.", show_default=False
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Instead of threads, a dask cluster: tcp://HOST:PORT of its scheduler, or its scheduler file.",
+        show_default=False,
+    ),
 ]
 Patients = Annotated[
     int | None,
@@ -221,6 +233,7 @@ def compare(
     draws: Draws = 100,
     seed: Seed = 1,
     workers: Workers = None,
+    cluster: Cluster = None,
     as_json: Json = False,
     out: Out = None,
     egfr: Egfr = None,
@@ -250,6 +263,7 @@ def compare(
                             draws=draws,
                             seed=seed,
                             workers=workers,
+                            cluster=cluster,
                             patients=patients,
                             progress=step,
                         )
@@ -292,6 +306,7 @@ def simulate(
     draws: Draws = 100,
     seed: Seed = 1,
     workers: Workers = None,
+    cluster: Cluster = None,
     as_json: Json = False,
     out: Out = None,
     egfr: Egfr = None,
@@ -312,7 +327,13 @@ def simulate(
         wanted = Changes(horizon, (), covariates).apply(api.load_scenario(scenario))
         with progress_bar(wanted.name) as step:
             result = api.simulate(
-                wanted, draws=draws, seed=seed, workers=workers, patients=patients, progress=step
+                wanted,
+                draws=draws,
+                seed=seed,
+                workers=workers,
+                cluster=cluster,
+                patients=patients,
+                progress=step,
             )
         _finish(result, folder, as_json)
 
@@ -334,6 +355,7 @@ def explain(
     draws: Draws = 50,
     seed: Seed = 1,
     workers: Workers = None,
+    cluster: Cluster = None,
     as_json: Json = False,
     out: Out = None,
     egfr: Egfr = None,
@@ -362,6 +384,7 @@ def explain(
                 draws=draws,
                 seed=seed,
                 workers=workers,
+                cluster=cluster,
                 patients=patients,
                 progress=step,
             )
@@ -379,6 +402,54 @@ def facts(
         with progress_bar("facts") as step:
             result = api.facts(draws=draws, seed=seed, workers=workers, progress=step)
         _finish(result, folder, as_json)
+
+
+@main.command(
+    epilog="Example:  [bold]mscrenal export sbml uc.xml --scenario uc-dn-weekly --arm 'UC weekly x3'[/bold]"
+)
+def export(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="sbml: one arm for other simulators; omex: the same with its simulation; latex: the model's "
+            "equations; events: a NONMEM-style table of all arms.",
+        ),
+    ],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file to write; its folder has to be there.")
+    ],
+    scenario: Annotated[
+        str,
+        typer.Option(
+            metavar="SCENARIO", help="A name of `mscrenal scenarios`, a .toml file or an event table."
+        ),
+    ] = DEFAULT_SCENARIO,
+    arm: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The arm (sbml, omex).", show_default="the first with a dose"),
+    ] = None,
+    draw: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K", help="Parameters of this draw, counted from 0 (sbml, omex).", show_default="medians"
+        ),
+    ] = None,
+    seed: Seed = 1,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that exists.", show_default=False)
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a file for other programs: SBML, a COMBINE archive, LaTeX or an event table."""
+    with clear_errors():
+        api, results = import_module("mscrenal.scenarios"), import_module("mscrenal.scenarios.results")
+        path = api.export(kind, file, scenario, arm=arm, draw=draw, seed=seed, force=force)
+        if as_json:
+            said = {"command": "export", "kind": kind, "path": str(path), "provenance": _plain_provenance()}
+            typer.echo(results.to_json_text(said))
+        else:
+            typer.echo(path)
 
 
 def _plain_provenance() -> dict[str, Any]:

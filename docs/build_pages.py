@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from mscrenal.calibration import draws as parameter_draws
-from mscrenal.model.codegen import compiled
+from mscrenal.model.kernels import compiled
 from mscrenal.scenarios import compare, facts
 from mscrenal.scenarios.behaviours import check, shares
 

@@ -1,50 +1,21 @@
-"""Generate the numerical code of the model from its symbolic form.
+"""Write the numerical code of the model from its symbolic form.
 
-Right-hand side, Jacobian and observables are written as straight-line Python with common
-subexpressions shared, stored in the user's cache folder under the hash of the definition, and compiled
-by numba on first use (once per definition, with a message). Nothing is compiled at import.
+Right-hand side, sparse Jacobian, its static LU factorisation, the observables and the derivatives of all of these
+by the parameters, as straight-line Python for numba. `mscrenal.model.kernels` compiles it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
-import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from mscrenal.model.build import Model, Rate
-from mscrenal.model.definition import definition_hash, model
 from mscrenal.model.functions import EXCESS_WIDTH
+from mscrenal.model.sparse import plan
+from mscrenal.model.straightline import Hoisted, function_source, on_pointers
 
-__all__ = ["Compiled", "cache_folder", "compiled", "equations", "generate"]
-
-# Raised when the generator writes other code from the same definition.
-GENERATOR = 1
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """The model as functions on float64 arrays.
-
-    ``rhs(y, p, u, out)`` fills the time derivatives (n_states,); ``jac(y, p, u, out)`` the entries of
-    the zeroed Jacobian (n_states, n_states); ``observe(y, p, u, out)`` the observables (n_observables,), ``observe_jac`` their zeroed derivatives (n_observables, n_states).
-    y: states, p: parameters, u: inputs, each in the order of `model`.
-    """
-
-    model: Model
-    rhs: Callable[..., None]
-    jac: Callable[..., None]
-    observe: Callable[..., None]
-    observe_jac: Callable[..., None]
-    hash: str
+__all__ = ["Equations", "Sparse", "chain", "derivative", "equations", "generate"]
 
 
 @dataclass(frozen=True)
@@ -101,219 +72,188 @@ def equations(structure: Model) -> Equations:
     return Equations(symbols, quantities, rates, derivatives, observables)
 
 
-# --------------------------------------------------------------------------- writing code
+# --------------------------------------------------------------------------- derivatives
 
 
-def _dependencies(eq: Equations, structure: Model) -> dict[str, dict[str, Any]]:
-    """Total derivative of each quantity with respect to each state it depends on, by the chain rule.
+@dataclass(frozen=True)
+class Sparse:
+    """Non-zero derivatives: ``entries`` maps (row, column) to an expression, in sorted order."""
 
-    The entries refer to quantities and to one another by symbols ``d_<quantity>_<state>``.
+    entries: dict[tuple[int, int], Any]
+
+    @property
+    def pattern(self) -> tuple[tuple[int, int], ...]:
+        """The positions, sorted."""
+        return tuple(self.entries)
+
+
+def chain(eq: Equations, columns: Mapping[str, int], prefix: str) -> dict[str, dict[str, Any]]:
+    """Total derivative of each quantity with respect to each variable it depends on, by the chain rule.
+
+    The entries refer to quantities and to one another by symbols ``<prefix>_<quantity>_<variable>``.
     """
     import sympy as sp
 
-    states = set(structure.states)
     total: dict[str, dict[str, Any]] = {}
     for name, expression in eq.quantities.items():
-        row: dict[str, Any] = {}
-        for symbol in sorted(expression.free_symbols, key=lambda s: s.name):
-            if symbol.name in states:
-                row[symbol.name] = row.get(symbol.name, 0) + sp.diff(expression, symbol)
-            elif symbol.name in total:
-                partial = sp.diff(expression, symbol)
-                for state in total[symbol.name]:
-                    row[state] = row.get(state, 0) + partial * sp.Symbol(
-                        f"d_{symbol.name}_{state}", real=True
-                    )
-        total[name] = {state: value for state, value in row.items() if value != 0}
+        total[name] = _row(expression, columns, total, prefix, sp)
     return total
 
 
-def _jacobian(
-    rows: dict[str, Any], structure: Model, total: dict[str, dict[str, Any]]
-) -> dict[tuple[int, int], Any]:
-    """Non-zero entries (row, state) of the derivative of each expression in `rows`."""
+def _row(
+    expression: Any, columns: Mapping[str, int], total: Mapping[str, Mapping[str, Any]], prefix: str, sp: Any
+) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for symbol in sorted(expression.free_symbols, key=lambda s: s.name):
+        if symbol.name in columns:
+            row[symbol.name] = row.get(symbol.name, 0) + sp.diff(expression, symbol)
+        elif total.get(symbol.name):
+            partial = sp.diff(expression, symbol)
+            for variable in total[symbol.name]:
+                slope = sp.Symbol(f"{prefix}_{symbol.name}_{variable}", real=True)
+                row[variable] = row.get(variable, 0) + partial * slope
+    return {variable: value for variable, value in row.items() if value != 0}
+
+
+def derivative(
+    rows: Mapping[str, Any], columns: Mapping[str, int], total: Mapping[str, Mapping[str, Any]], prefix: str
+) -> Sparse:
+    """Non-zero derivatives of each expression in `rows` with respect to the variables in `columns`."""
     import sympy as sp
 
-    entries: dict[tuple[int, int], Any] = {}
-    for i, expression in enumerate(rows.values()):
-        row: dict[str, Any] = {}
-        for symbol in sorted(expression.free_symbols, key=lambda s: s.name):
-            if symbol.name in structure.states:
-                row[symbol.name] = row.get(symbol.name, 0) + sp.diff(expression, symbol)
-            elif total.get(symbol.name):
-                partial = sp.diff(expression, symbol)
-                for state in total[symbol.name]:
-                    row[state] = row.get(state, 0) + partial * sp.Symbol(
-                        f"d_{symbol.name}_{state}", real=True
-                    )
-        for state, value in row.items():
-            if value != 0:
-                entries[i, structure.index[state]] = value
-    return entries
+    entries = {
+        (i, columns[variable]): value
+        for i, expression in enumerate(rows.values())
+        for variable, value in _row(expression, columns, total, prefix, sp).items()
+    }
+    return Sparse(dict(sorted(entries.items())))
 
 
-def _function(
-    name: str, structure: Model, assignments: list[tuple[str, Any]], results: list[tuple[str, Any]]
-) -> str:
-    """One straight-line function: unpack what is used, assign quantities, share subexpressions, fill `out`."""
-    import sympy as sp
-    from sympy.printing.pycode import PythonCodePrinter
-
-    printer = PythonCodePrinter(
-        {
-            "fully_qualified_modules": False,
-            "user_functions": {"Excess": "excess_value", "ExcessSlope": "excess_slope"},
-        }
-    )
-    needed = _needed(assignments, results)
-    assignments = [(n, e) for n, e in assignments if n in needed]
-    shared, reduced = sp.cse(
-        [e for _, e in (*assignments, *results)], symbols=sp.numbered_symbols("x_"), order="none"
-    )
-    used = {s.name for e in (*(v for _, v in shared), *reduced) for s in e.free_symbols}
-    lines = [f"def {name}(y, p, u, out):"]
-    for array, table in (("y", structure.states), ("p", structure.parameters), ("u", structure.inputs)):
-        lines += [f"    {n} = {array}[{i}]" for i, n in enumerate(table) if n in used]
-    lines += [
-        f"    {target} = {printer.doprint(e)}" for target, e in _scheduled(shared, assignments, reduced)
-    ]
-    for (target, _), e in zip(results, reduced[len(assignments) :], strict=True):
-        lines.append(f"    out[{target}] = {printer.doprint(e)}")
-    return "\n".join(lines) + "\n"
-
-
-def _needed(assignments: list[tuple[str, Any]], results: list[tuple[str, Any]]) -> set[str]:
-    """Names of the assignments on which the results depend, directly or not."""
-    table = dict(assignments)
-    needed: set[str] = set()
-    pending = [s.name for _, e in results for s in e.free_symbols]
-    while pending:
-        name = pending.pop()
-        if name in table and name not in needed:
-            needed.add(name)
-            pending += [s.name for s in table[name].free_symbols]
-    return needed
-
-
-def _scheduled(
-    shared: list[Any], assignments: list[tuple[str, Any]], reduced: list[Any]
-) -> list[tuple[str, Any]]:
-    """Interleave shared subexpressions and named quantities so that each comes after what it needs."""
-    table = {symbol.name: e for symbol, e in shared}
-    table |= {name: e for (name, _), e in zip(assignments, reduced, strict=False)}
-    order: list[tuple[str, Any]] = []
-    done: set[str] = set()
-
-    for root in table:
-        stack = [(root, False)]
-        while stack:
-            name, ready = stack.pop()
-            if name in done:
-                continue
-            if ready:
-                done.add(name)
-                order.append((name, table[name]))
-                continue
-            stack.append((name, True))
-            stack += [
-                (s.name, False)
-                for s in sorted(table[name].free_symbols, key=lambda s: s.name)
-                if s.name in table and s.name not in done
-            ]
-    return order
-
+# --------------------------------------------------------------------------- writing code
 
 HEADER = '''"""Generated by mscrenal.model.codegen from the model's definition; do not edit."""
 
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
 
 import numba as nb
 
-MODEL_HASH = "{hash}"
 
-
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit
 def excess_value(d):
     return d * d / (d + {width}) if d > 0.0 else 0.0
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit
 def excess_slope(d):
     return d * (d + 2 * {width}) / (d + {width}) ** 2 if d > 0.0 else 0.0
-
-
 '''
 
 
-def generate(structure: Model) -> str:
-    """Source of the three functions of a model, as a module for numba."""
-    eq = equations(structure)
-    quantities = list(eq.quantities.items())
-    total = _dependencies(eq, structure)
-    slopes = [(f"d_{q}_{s}", e) for q, row in total.items() for s, e in row.items()]
-    jacobian = _jacobian(eq.derivatives, structure, total)
-    observed = _jacobian(eq.observables, structure, total)
-    parts = [
-        _function("rhs", structure, quantities, [(str(i), e) for i, e in enumerate(eq.derivatives.values())]),
-        _function(
-            "jac", structure, [*quantities, *slopes], [(f"{i}, {j}", e) for (i, j), e in jacobian.items()]
-        ),
-        _function(
-            "observe_jac",
-            structure,
-            [*quantities, *slopes],
-            [(f"{i}, {j}", e) for (i, j), e in observed.items()],
-        ),
-        _function(
-            "observe", structure, quantities, [(str(i), e) for i, e in enumerate(eq.observables.values())]
-        ),
+class _Writer:
+    """Writes the kernels of one model; constants of an edge are shared by all of them."""
+
+    def __init__(self, structure: Model) -> None:
+        self.structure = structure
+        self.eq = eq = equations(structure)
+        self.hoisted = Hoisted([*structure.parameters, *structure.inputs])
+        self.fixed: list[tuple[str, Any]] = []  # assignments of `derive`
+        self.moving: list[tuple[str, Any]] = []
+        for name, e in eq.quantities.items():
+            self.assign(name, e)
+
+    def assign(self, name: str, expression: Any) -> None:
+        """Place a named value: with the constants of an edge, or with what moves."""
+        if self.hoisted.constant(expression):
+            self.hoisted.declare(name)
+            self.fixed.append((name, expression))
+        else:
+            self.moving.append((name, self.hoisted.rewrite(expression)))
+
+    def slopes(self, columns: Mapping[str, int], prefix: str) -> dict[str, dict[str, Any]]:
+        """The chain rule through the quantities, assigned by name."""
+        total = chain(self.eq, columns, prefix)
+        for quantity, row in total.items():
+            for variable, e in row.items():
+                self.assign(f"{prefix}_{quantity}_{variable}", e)
+        return total
+
+    def rewritten(self, expressions: Iterable[Any]) -> list[tuple[str, Any]]:
+        """Results by position."""
+        return [(str(k), self.hoisted.rewrite(e)) for k, e in enumerate(expressions)]
+
+
+def _kernel(
+    writer: _Writer, name: str, results: list[tuple[str, Any]], names: Sequence[str], sizes: tuple[int, int]
+) -> str:
+    """A kernel name(y, d, out); sizes: of d and out."""
+    unpack = (("y", tuple(writer.structure.states)), ("d", names))
+    moving = [*writer.hoisted.reciprocals.items(), *writer.moving]
+    shape = {"y": len(writer.structure.states), "d": sizes[0], "out": sizes[1]}
+    return "\n\n" + on_pointers(function_source(name, "y, d, out", unpack, moving, results, "out"), shape)
+
+
+def _derive(writer: _Writer, name: str, names: Sequence[str], first: int = 0) -> str:
+    """The function that fills the constants of an edge, from position `first` on."""
+    table, structure = writer.hoisted.definitions, writer.structure
+    results = [(str(first + k), table[n]) for k, n in enumerate(names)]
+    unpack = (("p", tuple(structure.parameters)), ("u", tuple(structure.inputs)))
+    shape = {"p": len(structure.parameters), "u": len(structure.inputs), "d": first + len(names)}
+    return "\n\n" + on_pointers(function_source(name, "p, u, d", unpack, writer.fixed, results, "d"), shape)
+
+
+def _constants(**table: Any) -> str:
+    return "\n\n" + "\n".join(f"{name} = {value!r}" for name, value in table.items()) + "\n"
+
+
+def generate(structure: Model) -> tuple[str, Callable[[], str]]:
+    """Source of the kernels of a model, and a function that writes that of its sensitivities.
+
+    The kernels work on pointers to float64: ``derive(p, u, d)`` fills the constants of an edge, ``rates(y, d, out)`` the
+    time derivatives, ``slopes`` the Jacobian's non-zeros in the order of ``JAC_PATTERN``, ``observe_at`` the
+    observables, ``observe_slopes`` their derivatives in the order of ``SEEN_PATTERN``; ``factor(w)`` and ``back_solve(w, b)``
+    are those of `mscrenal.model.sparse.StaticLU`. The second source adds ``derive_more``, ``rates_by_parameter`` and
+    ``observe_by_parameter``.
+    """
+    writer = _Writer(structure)
+    eq, n = writer.eq, len(structure.states)
+    rhs = writer.rewritten(eq.derivatives.values())
+    seen = writer.rewritten(eq.observables.values())
+    total = writer.slopes(structure.index, "d")
+    jacobian = derivative(eq.derivatives, structure.index, total, "d")
+    jac = writer.rewritten(jacobian.entries.values())
+    observed = derivative(eq.observables, structure.index, total, "d")
+    seen_jac = writer.rewritten(observed.entries.values())
+    names = list(writer.hoisted.definitions)
+    lu = plan(n, jacobian.pattern)
+    size = len(names)
+    core = [
+        HEADER.format(width=EXCESS_WIDTH),
+        _constants(N_CONSTANTS=size, JAC_PATTERN=jacobian.pattern, SEEN_PATTERN=observed.pattern),
+        _derive(writer, "derive", names),
+        _kernel(writer, "rates", rhs, names, (size, n)),
+        _kernel(writer, "slopes", jac, names, (size, len(jac))),
+        _kernel(writer, "observe_at", seen, names, (size, len(seen))),
+        _kernel(writer, "observe_slopes", seen_jac, names, (size, len(seen_jac))),
+        "\n\n" + on_pointers(lu.factor_source("factor"), {"w": len(lu.entries) + 1}),
+        "\n\n" + on_pointers(lu.solve_source("back_solve"), {"w": len(lu.entries) + 1, "b": n}),
     ]
-    body = "\n\n".join(
-        '@nb.njit("void(f8[::1], f8[::1], f8[::1], {})", cache=True, error_model="numpy")\n'.format(
-            "f8[:, ::1]" if "jac(" in p.split("\n")[0] else "f8[::1]"
-        )
-        + p
-        for p in parts
-    )
-    digest = hashlib.sha256((body + repr(structure.parameter_names)).encode()).hexdigest()
-    return HEADER.format(hash=digest, width=EXCESS_WIDTH) + body
+    return "".join(core), lambda: _sensitivities(writer, names)
 
 
-def cache_folder() -> Path:
-    """Where generated code is kept; MSCRENAL_CACHE overrides the user's cache folder."""
-    return Path(os.environ.get("MSCRENAL_CACHE") or platformdirs.user_cache_dir("mscrenal"))
-
-
-@cache
-def compiled(slots: int = 1) -> Compiled:
-    """The compiled model; from the cache when this definition was compiled before."""
-    structure = model(slots)
-    stem = f"kernels_{definition_hash()[:20]}_{GENERATOR}_{slots}"
-    path = _writable(cache_folder()) / f"{stem}.py"
-    if not path.exists():
-        print(
-            "mscrenal: preparing the model for this machine, once (about half a minute) ...",
-            file=sys.stderr,
-            flush=True,
-        )
-        source = generate(structure)
-        # Written beside and renamed, so that two processes starting together never read half a file.
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(source, encoding="utf-8")
-        temporary.replace(path)
-    spec = importlib.util.spec_from_file_location(stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"cannot load the generated model from {path}; delete the file and try again.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[stem] = module
-    spec.loader.exec_module(module)
-    return Compiled(structure, module.rhs, module.jac, module.observe, module.observe_jac, module.MODEL_HASH)
-
-
-def _writable(folder: Path) -> Path:
-    """The folder, or a private temporary one where it cannot be written (a read-only home)."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="mscrenal-"))
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="mscrenal-"))
+def _sensitivities(writer: _Writer, names: list[str]) -> str:
+    structure, eq = writer.structure, writer.eq
+    total = writer.slopes(structure.parameter_index, "g")
+    by_rate = derivative(eq.derivatives, structure.parameter_index, total, "g")
+    by_seen = derivative(eq.observables, structure.parameter_index, total, "g")
+    rates, seen = writer.rewritten(by_rate.entries.values()), writer.rewritten(by_seen.entries.values())
+    # The constants of the kernels come first, so that both read the same vector.
+    everything = list(writer.hoisted.definitions)
+    size = len(everything)
+    parts = [
+        HEADER.format(width=EXCESS_WIDTH),
+        _constants(N_ALL_CONSTANTS=size, BY_RATE_PATTERN=by_rate.pattern, BY_SEEN_PATTERN=by_seen.pattern),
+        _derive(writer, "derive_more", everything[len(names) :], len(names)),
+        _kernel(writer, "rates_by_parameter", rates, everything, (size, len(rates))),
+        _kernel(writer, "observe_by_parameter", seen, everything, (size, len(seen))),
+    ]
+    return "".join(parts)

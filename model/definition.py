@@ -46,7 +46,7 @@ MODULES = (
 
 
 # Modules that describe or check the model and cannot change its numbers.
-DESCRIPTION = frozenset({"describe.py", "units.py"})
+DESCRIPTION = frozenset({"describe.py", "sbml.py", "units.py"})
 
 
 @cache

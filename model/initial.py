@@ -10,22 +10,36 @@ gives the derivatives of the initial state that a calibration needs.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mscrenal.model.build import Model, slot_name
-from mscrenal.model.codegen import Compiled
 from mscrenal.model.declare import nearest
 from mscrenal.model.drugs import DRUGS
 from mscrenal.model.insults import DISEASES
+from mscrenal.model.kernels import Compiled
 from mscrenal.model.patient import Patient
+from mscrenal.model.placement import ANCHORS, BALANCED_BY, history_states, unknown_states
 from mscrenal.model.processes.effectors import ARMS_OF_ACTION
 from mscrenal.model.products import PRODUCT_PARAMETERS, PRODUCTS
 from mscrenal.model.species import SPECIES
 
-__all__ = ["InitialStateError", "Subject", "parameter_vector", "start"]
+__all__ = [
+    "InitialStateError",
+    "Placed",
+    "Subject",
+    "common_parameters",
+    "given_states",
+    "own_parameters",
+    "parameter_sources",
+    "parameter_vector",
+    "place",
+    "pulls_of",
+    "start",
+]
 
 CKDEPI_SEX = {"male": (0.9, -0.302, 1.0), "female": (0.7, -0.241, 1.012)}  # kappa, alpha, factor: ckdepi2021
 MAX_ITERATIONS = 200
@@ -76,28 +90,61 @@ def parameter_vector(
     ValueError
         For an unknown product or arm of action, or more products than slots.
     """
+    values = common_parameters(model, patient.species, patient.disease, products, theta, knock_out)
+    for name, value in own_parameters(patient).items():
+        values[model.parameter_index[name]] = value
+    return values
+
+
+def parameter_sources(
+    model: Model, species: str, disease: str, products: Sequence[str]
+) -> dict[str, tuple[str, float]]:
+    """Where each parameter of the model takes its value: the name it is drawn under, and its median.
+
+    Raises
+    ------
+    ValueError
+        For an unknown product, or more products than slots.
+    """
     if len(products) > model.slots:
         raise ValueError(
             f"this model mixes {model.slots} product(s) in an arm, got {len(products)}: {', '.join(products)}."
         )
-    values = {name: theta.get(name, p.value) for name, p in model.parameters.items()}
-
-    def take(prefix: str, parameters, rename=lambda name: name) -> None:
-        for q in parameters:
-            values[rename(q.name)] = theta.get(f"{prefix}.{q.name}", q.value)
-
-    take(f"species.{patient.species}", SPECIES[patient.species].sets)
-    take(f"insult.{patient.disease}", DISEASES[patient.disease].sets)
+    table = {name: (name, p.value) for name, p in model.parameters.items()}
+    table |= {q.name: (f"species.{species}.{q.name}", q.value) for q in SPECIES[species].sets}
+    table |= {q.name: (f"insult.{disease}.{q.name}", q.value) for q in DISEASES[disease].sets}
     for slot in range(1, model.slots + 1):
         # An empty slot carries the reference's numbers; nothing is ever given into it.
         product = products[slot - 1] if slot <= len(products) else next(iter(PRODUCTS))
         if product not in PRODUCTS:
             raise ValueError(f"No product {product!r}.{nearest(product, PRODUCTS)}")
-        take(
-            f"product.{product}",
-            (PRODUCTS[product].parameter(q.name) for q in PRODUCT_PARAMETERS),
-            lambda n, s=slot: slot_name(n, s),
-        )
+        for q in PRODUCT_PARAMETERS:
+            own = PRODUCTS[product].parameter(q.name)
+            table[slot_name(q.name, slot)] = (f"product.{product}.{q.name}", own.value)
+    return table
+
+
+def common_parameters(
+    model: Model,
+    species: str,
+    disease: str,
+    products: Sequence[str],
+    theta: Mapping[str, float],
+    knock_out: Collection[str] = (),
+) -> np.ndarray:
+    """What all patients of a species, a disease and a draw share, (n_parameters,); arguments as `parameter_vector`."""
+    sources = parameter_sources(model, species, disease, products)
+    values = np.array([theta.get(drawn, median) for drawn, median in sources.values()])
+    for arm in knock_out:
+        if arm not in ARMS_OF_ACTION:
+            raise ValueError(f"No arm of action {arm!r}.{nearest(arm, ARMS_OF_ACTION)}")
+        values[model.parameter_index[f"switch_{arm}"]] = 0.0
+    return values
+
+
+def own_parameters(patient: Patient) -> dict[str, float]:
+    """What is a patient's own, by name of the parameter."""
+    values: dict[str, float] = {}
     if patient.species == "human":
         values["ckdepi_kappa"], values["ckdepi_alpha"], values["ckdepi_sex"] = CKDEPI_SEX[patient.sex]
         values["age"] = patient.age
@@ -106,14 +153,10 @@ def parameter_vector(
         # Nothing to titrate: the dose grows in proportion to itself, and rounding must not start it.
         values["titration"] = 0.0
     values |= dict(patient.eta)
-    if patient.uacr is not None:
+    if patient.uacr is not None and "eta_nephron" in values:
         # The spread of slopes grows with albuminuria: (UACR/850)^0.306, goulooze2022.
         values["eta_nephron"] *= (patient.uacr / 850.0) ** 0.306
-    for arm in knock_out:
-        if arm not in ARMS_OF_ACTION:
-            raise ValueError(f"No arm of action {arm!r}.{nearest(arm, ARMS_OF_ACTION)}")
-        values[f"switch_{arm}"] = 0.0
-    return np.array([values[name] for name in model.parameters])
+    return values
 
 
 def start(compiled: Compiled, patient: Patient, parameters: np.ndarray) -> Subject:
@@ -130,22 +173,137 @@ def start(compiled: Compiled, patient: Patient, parameters: np.ndarray) -> Subje
     InitialStateError
         If no state meets the covariates; the message names the covariate.
     """
+    placed = place(compiled, [patient], parameters[np.newaxis])
+    if placed.messages[0]:
+        raise InitialStateError(placed.messages[0])
+    return Subject(patient, placed.states[0], placed.parameters[0], placed.inputs[0], -patient.onset_days)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Subjects at their start, one a row; the state of one that cannot be placed is NaN and has a message."""
+
+    states: np.ndarray
+    parameters: np.ndarray
+    inputs: np.ndarray
+    messages: list[str]
+
+
+def place(compiled: Compiled, patients: Sequence[Patient], parameters: np.ndarray) -> Placed:
+    """Place the initial states of many subjects, by the compiled iteration.
+
+    Parameters
+    ----------
+    patients : sequence of Patient, n
+    parameters : ndarray (n, n_parameters)
+        From `parameter_vector`; what is found is filled into a copy.
+
+    Returns
+    -------
+    Placed
+        Where the compiled iteration fails the plain one decides, and says what cannot be met.
+    """
+    from mscrenal.model.placing import place_all
+
     model = compiled.model
-    p = parameters.copy()
-    u = np.zeros(len(model.inputs))
-    for name in patient.drugs:
-        u[model.input_index[DRUGS[name].level]] = 1.0
-    y = np.array([s.healthy for s in model.states.values()])
-    if patient.established:
-        y = _Placement(compiled, patient, p, u).solve()
-    else:
-        for state, factor in DISEASES[patient.disease].onset.items():
-            y[model.index[state]] *= factor
-    return Subject(patient, y, p, u, -patient.onset_days)
+    p = np.array(parameters, dtype=np.float64, order="C")
+    n = len(patients)
+    y = np.tile(np.array([s.healthy for s in model.states.values()]), (n, 1))
+    u = np.zeros((n, len(model.inputs)))
+    wanted, pulls = np.zeros((n, 4)), np.zeros((n, len(history_states(model))))
+    messages = [""] * n
+    rows = []
+    for j, patient in enumerate(patients):
+        for name in patient.drugs:
+            u[j, model.input_index[DRUGS[name].level]] = 1.0
+        if patient.established:
+            rows.append(j)
+            _trial(model, patient, p[j], y[j])
+            wanted[j] = patient.egfr or 0, patient.uacr or 0, patient.insulin_share, patient.sledai or 0
+            pulls[j] = _pulls(model, patient, p[j])
+        else:
+            for state, factor in DISEASES[patient.disease].onset.items():
+                y[j, model.index[state]] *= factor
+    at = np.array(rows, dtype=np.int64)
+    if rows:
+        states, found, codes = y[at], p[at], np.zeros(len(at), dtype=np.int64)
+        place_all(compiled.system, compiled.placement, found, states, u[at], wanted[at], pulls[at], codes)
+        y[at], p[at] = states, np.where(codes[:, np.newaxis] == 0, found, p[at])
+        for j, code in zip(rows, codes, strict=True):
+            try:
+                if code == 0:
+                    _check(model, patients[j], y[j])
+                else:
+                    y[j] = _Placement(compiled, patients[j], p[j], u[j]).solve()
+            except InitialStateError as error:
+                y[j], messages[j] = np.nan, str(error)
+    return Placed(y, p, u, messages)
+
+
+def given_states(patient: Patient, get: Callable[[str], Any]) -> dict[str, Any]:
+    """The states that covariates give outright; `get` a parameter by name, a float or, for a derivative, complex."""
+    egfr, hba1c = float(patient.egfr or 0), float(patient.hba1c or 0)
+    creatinine = creatinine_for(
+        egfr, get("ckdepi_kappa"), get("ckdepi_alpha"), get("ckdepi_sex"), get("age"), get("ckdepi_scale")
+    )
+    glucose = (get("eag_slope") * hba1c - get("eag_intercept")) / get("eag_healthy")
+    given = {
+        "creatinine": creatinine / get("creatinine_healthy"),
+        "glucose": glucose,
+        "glycation": glucose,
+        "insulin": patient.insulin_share,
+        "autoimmunity": 0.0,
+        "immune_complexes": 0.0,
+        "c3": 1.0,
+    }
+    if patient.sledai is not None:
+        given["autoimmunity"] = given["immune_complexes"] = patient.sledai / get("sledai_scale")
+        given["c3"] = 1 / (1 + get("c3_consumption") * given["autoimmunity"])
+    return given
+
+
+def pulls_of(model: Model, patient: Patient, get: Callable[[str], Any]) -> list[Any]:
+    """How fast each state with a history is still on its way, 1/day; `get` as for `given_states`."""
+    pace = (get("human_weight") / get("body_weight")) ** get("allometric_exponent")
+    days = (patient.duration_years or 0.0) * 365.25
+    return [history_pull(get(str(model.states[n].history_rate)) * pace, days) for n in history_states(model)]
+
+
+def _trial(model: Model, patient: Patient, p: np.ndarray, y: np.ndarray) -> None:
+    """Fill in the states that covariates give outright, and a start near the answer for the others."""
+
+    def get(name: str) -> float:
+        return float(p[model.parameter_index[name]])
+
+    # GFR falls less than nephrons do. Licensing is solved for like the rest; it only starts at zero.
+    trial = {"nephrons": min(1.2, (float(patient.egfr or 0) / get("gfr_healthy")) ** 1.2), "podocytes": 0.7}
+    for name, value in (given_states(patient, get) | trial | {"licensing": 0.0}).items():
+        y[model.index[name]] = value
+
+
+def _pulls(model: Model, patient: Patient, p: np.ndarray) -> list[float]:
+    return pulls_of(model, patient, lambda name: float(p[model.parameter_index[name]]))
+
+
+def _check(model: Model, patient: Patient, y: np.ndarray) -> None:
+    """Refuse values that no patient has."""
+    for name, low, high, covariate, what in LIMITS:
+        value = y[model.index[name]]
+        if not low <= value <= high:
+            more = value > high
+            raise InitialStateError(
+                f"{covariate} = {getattr(patient, covariate):g} cannot be met in this patient: it would take "
+                f"{value:.3g} times the healthy {what} (allowed {low:g} to {high:g}). "
+                + (
+                    f"{'Lower' if more == (covariate != 'uacr') else 'Raise'} {covariate}, or check the other covariates."
+                    if covariate != "hba1c"
+                    else f"{'Raise' if more else 'Lower'} hba1c, or change insulin_share."
+                )
+            )
 
 
 class _Placement:
-    """The square system behind a patient's initial state."""
+    """The square system behind a patient's initial state, plainly: what the compiled iteration is checked against."""
 
     def __init__(self, compiled: Compiled, patient: Patient, p: np.ndarray, u: np.ndarray) -> None:
         self.compiled, self.patient, self.p, self.u = compiled, patient, p, u
@@ -155,50 +313,17 @@ class _Placement:
         self.slope = np.empty((len(self.y), len(self.y)))
         self.seen = np.empty(len(model.observables))
         self.seen_slope = np.empty((len(self.seen), len(self.y)))
-        self._known()
-        skip = {n for n, s in model.states.items() if s.start == "zero"} | self.known
-        self.unknown = [n for n in model.states if n not in skip]
+        self.unknown = unknown_states(model)
         self.columns = np.array([model.index[n] for n in self.unknown])
+        _trial(model, patient, p, self.y)
+        self.pulls = dict(zip(history_states(model), _pulls(model, patient, p), strict=True))
+        self.targets = {"nephrons": float(patient.egfr or 0), "podocytes": float(patient.uacr or 0)}
 
     def get(self, name: str) -> float:
         return float(self.p[self.model.parameter_index[name]])
 
     def put(self, name: str, value: float) -> None:
         self.p[self.model.parameter_index[name]] = value
-
-    def _known(self) -> None:
-        """States that covariates give outright."""
-        patient, index = self.patient, self.model.index
-        egfr, uacr, hba1c = (float(x) for x in (patient.egfr or 0, patient.uacr or 0, patient.hba1c or 0))
-        creatinine = creatinine_for(
-            egfr,
-            self.get("ckdepi_kappa"),
-            self.get("ckdepi_alpha"),
-            self.get("ckdepi_sex"),
-            self.get("age"),
-            self.get("ckdepi_scale"),
-        )
-        glucose = (self.get("eag_slope") * hba1c - self.get("eag_intercept")) / self.get("eag_healthy")
-        given = {
-            "creatinine": creatinine / self.get("creatinine_healthy"),
-            "glucose": glucose,
-            "glycation": glucose,
-            "insulin": patient.insulin_share,
-            "licensing": 0.0,
-        }
-        if patient.sledai is not None:
-            given["autoimmunity"] = given["immune_complexes"] = patient.sledai / self.get("sledai_scale")
-            given["c3"] = 1 / (1 + self.get("c3_consumption") * given["autoimmunity"])
-        else:
-            given |= {"autoimmunity": 0.0, "immune_complexes": 0.0, "c3": 1.0}
-        for name, value in given.items():
-            self.y[index[name]] = value
-        # Licensing is solved for like the rest; it only starts at zero.
-        self.known = set(given) - {"licensing"}
-        self.gfr_target, self.uacr_target = egfr, uacr
-        # A start near the answer: GFR falls less than nephrons do.
-        self.y[index["nephrons"]] = min(1.2, (egfr / self.get("gfr_healthy")) ** 1.2)
-        self.y[index["podocytes"]] = 0.7
 
     def _residual(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Residual (n,), its Jacobian (n, n) and which rows are algebraic, for the unknown states."""
@@ -212,30 +337,21 @@ class _Placement:
         f = self.rate[self.columns].copy()
         jac = self.slope[np.ix_(self.columns, self.columns)].copy()
         algebraic = np.zeros(len(f), dtype=bool)
-        days = (self.patient.duration_years or 0.0) * 365.25
-        for row, name in enumerate(self.unknown):
-            state = model.states[name]
-            if state.start == "history":
-                pull = history_pull(self.get(state.history_rate) * self._pace(), days)
-                f[row] -= pull * (self.y[model.index[name]] - state.healthy)
-                jac[row, row] -= pull
-        for name, observable, target in (
-            ("nephrons", "mgfr", self.gfr_target),
-            ("podocytes", "uacr", self.uacr_target),
-        ):
+        for name, pull in self.pulls.items():
+            row = self.unknown.index(name)
+            f[row] -= pull * (self.y[model.index[name]] - model.states[name].healthy)
+            jac[row, row] -= pull
+        for name, observable in ANCHORS.items():
             row, i = self.unknown.index(name), model.observable_names.index(observable)
             # A trial beyond the model's range has no logarithm; NaN makes the iteration back off.
-            f[row] = math.log(self.seen[i] / target) if self.seen[i] > 0 else math.nan
+            f[row] = math.log(self.seen[i] / self.targets[name]) if self.seen[i] > 0 else math.nan
             jac[row] = self.seen_slope[i, self.columns] / self.seen[i]
             algebraic[row] = True
-        # β cells are placed by the glucose balance; their own balance then gives the set point.
-        row, i = self.unknown.index("beta_cells"), model.index["glucose"]
-        f[row], jac[row] = self.rate[i], self.slope[i, self.columns]
-        algebraic[row] = True
+        for name, other in BALANCED_BY.items():
+            row, i = self.unknown.index(name), model.index[other]
+            f[row], jac[row] = self.rate[i], self.slope[i, self.columns]
+            algebraic[row] = True
         return f, jac, algebraic
-
-    def _pace(self) -> float:
-        return (self.get("human_weight") / self.get("body_weight")) ** self.get("allometric_exponent")
 
     def solve(self) -> np.ndarray:
         """Pseudo-transient Newton iteration in the states; returns the state (n_states,)."""
@@ -268,28 +384,13 @@ class _Placement:
             size = new
         else:
             self._fail()
-        self._check()
+        _check(self.model, self.patient, self.y)
         self._found()
         return self.y
 
     def _size(self, f: np.ndarray, jac: np.ndarray) -> float:
         # Relative to the speed of each equation, so that slow states count as much as fast ones.
         return float(np.max(np.abs(f) / np.maximum(np.abs(np.diag(jac)), 1e-12)))
-
-    def _check(self) -> None:
-        for name, low, high, covariate, what in LIMITS:
-            value = self.y[self.model.index[name]]
-            if not low <= value <= high:
-                more = value > high
-                raise InitialStateError(
-                    f"{covariate} = {getattr(self.patient, covariate):g} cannot be met in this patient: it would take "
-                    f"{value:.3g} times the healthy {what} (allowed {low:g} to {high:g}). "
-                    + (
-                        f"{'Lower' if more == (covariate != 'uacr') else 'Raise'} {covariate}, or check the other covariates."
-                        if covariate != "hba1c"
-                        else f"{'Raise' if more else 'Lower'} hba1c, or change insulin_share."
-                    )
-                )
 
     def _fail(self) -> None:
         p = self.patient
@@ -328,19 +429,19 @@ class _Placement:
             self.put("lupus", without / (without - with_drive))
 
 
-def history_pull(rate: float, days: float) -> float:
+def history_pull(rate: Any, days: float) -> Any:
     """Rate that keeps a state on its way: k/(e^(kT) - 1), 1/day.
 
     A first-order state that left health T days ago and has been approaching its steady value since
     lies at 1 + (X_ss - 1)(1 - e^(-kT)); that is where k(X_ss - X) = (X - 1)·k/(e^(kT) - 1).
     """
     exponent = rate * days
-    return 1.0 / days if exponent < 1e-8 else rate / math.expm1(min(exponent, 700.0))
+    if abs(exponent) < 1e-8:
+        return 1.0 / days - rate / 2  # its limit, to first order
+    return rate / np.expm1(exponent) if exponent.real < 700.0 else rate * 0.0
 
 
-def creatinine_for(
-    egfr: float, kappa: float, alpha: float, sex: float, age: float, scale: float = 142.0
-) -> float:
+def creatinine_for(egfr: float, kappa: Any, alpha: Any, sex: Any, age: Any, scale: Any = 142.0) -> Any:
     """Serum creatinine (mg/dL) at which CKD-EPI 2021 gives this eGFR (mL/min/1.73 m²)."""
     ratio = egfr / (scale * 0.9938**age * sex)
-    return kappa * (ratio ** (-1 / 1.2) if ratio < 1 else ratio ** (1 / alpha))
+    return kappa * (ratio ** (-1 / 1.2) if ratio.real < 1 else ratio ** (1 / alpha))

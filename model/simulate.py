@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mscrenal.model.build import Model, slot_name
-from mscrenal.model.codegen import Compiled, compiled
 from mscrenal.model.declare import nearest
 from mscrenal.model.drugs import DRUGS
 from mscrenal.model.initial import InitialStateError, Subject, parameter_vector, start
+from mscrenal.model.kernels import Compiled, compiled
 from mscrenal.model.patient import Patient
 from mscrenal.model.products import PRODUCTS
 from mscrenal.model.products.base import PRODUCT_ROUTES as ROUTES
@@ -148,7 +148,7 @@ class Trajectory:
     observables : ndarray (n_times, n_observables)
         In the order and units of `model.observables`.
     status : str
-        'ok', 'initial-state', 'step-underflow', 'budget', 'non-finite' or 'mass-balance'.
+        'ok', 'initial-state', 'step-underflow', 'budget', 'non-finite', 'pivot-lost' or 'mass-balance'.
     message : str
         What happened, when, and after which dose; empty if ok.
     mass_error : float
@@ -308,82 +308,42 @@ def simulate_subject(
     if status == "ok":
         error = _mass_error(model, solution.final, doses, times[-1])
         if not error <= MASS_BALANCE_TOLERANCE:
-            status, message = (
-                "mass-balance",
-                f"{error:.2g} of a dose is missing or too much at day {times[-1]:g}.",
-            )
+            status, message = "mass-balance", mass_message(error, times[-1])
     states = solution.states
     if status != "ok":
-        given = [d for d in doses if d.day <= times[-1]]
-        last = f" Last dose: day {max(d.day for d in given):g}." if given else ""
-        message = f"{message}{last}"
+        message += last_dose(doses, times[-1])
         states = np.full_like(states, np.nan)
-    observables = np.full((len(times), len(model.observables)), np.nan)
-    if status == "ok":
-        u = np.zeros(len(model.inputs))
-        for k, day in enumerate(times):
-            u[:] = schedule.inputs[np.searchsorted(schedule.edges, day, side="right") - 1]
-            kernels.observe(np.ascontiguousarray(states[k]), subject.parameters, u, observables[k])
+    observables = solution.observables if status == "ok" else np.full_like(solution.observables, np.nan)
     return Trajectory(times, states, observables, status, message, error, model)
 
 
-def day_below(
-    kernels: Compiled,
-    subject: Subject,
-    trajectory: Trajectory,
-    courses: Sequence[DrugCourse],
-    threshold: float,
-    limit_day: float,
-) -> float:
-    """Day on which eGFR first falls below `threshold`, the simulation going on after its horizon.
-
-    Nothing more is given after the horizon but the drugs of the day. Infinity if it has not happened by
-    `limit_day`, NaN if the continuation fails. Read linearly between quarter-yearly outputs.
-    """
-    if trajectory.status != "ok":
-        return math.nan
-    model = kernels.model
-    days, egfr = trajectory.times, trajectory.observable("egfr")
-    if not (egfr < threshold).any():
-        column = model.observable_names.index("egfr")
-        schedule = schedule_of(model, subject.day, subject.inputs, (), courses)
-        u = schedule.inputs[np.searchsorted(schedule.edges, days[-1], side="right") - 1]
-        state, seen = trajectory.states[-1].copy(), np.empty(len(model.observables))
-        nothing = np.zeros((1, len(u)))
-        # In pieces of five years, so that those who reach it soon cost little.
-        while days[-1] < limit_day and egfr[-1] >= threshold:
-            later = days[-1] + np.arange(0, 21) * 91.3125
-            solution = solve(
-                kernels, subject.parameters, state, Schedule(later[:1], u[np.newaxis], nothing), later
-            )
-            if solution.status != "ok":
-                return math.nan
-            values = np.empty(len(later))
-            for k, y in enumerate(solution.states):
-                kernels.observe(np.ascontiguousarray(y), subject.parameters, u, seen)
-                values[k] = seen[column]
-            days, egfr, state = later, values, solution.states[-1].copy()
-    below = np.flatnonzero(egfr < threshold)
-    if not len(below):
-        return math.inf
-    k = below[0]
-    if k == 0:
-        return float(days[0])
-    share = (egfr[k - 1] - threshold) / (egfr[k - 1] - egfr[k])
-    return float(days[k - 1] + share * (days[k] - days[k - 1]))
-
-
-def _mass_error(model: Model, final: np.ndarray, doses: Sequence[Dose], end: float) -> float:
-    worst = 0.0
+def given_and_held(model: Model, doses: Sequence[Dose], end: float) -> list[tuple[float, list[int]]]:
+    """Of each product: the amount given before day `end`, and the states that hold it; for the mass balance."""
+    out = []
     for slot, product in enumerate(products_of(doses), start=1):
         mine = [d for d in doses if d.product == product and d.day < end]
         given = sum(
             d.amount * (min((end - d.day) / d.duration_days, 1.0) if d.duration_days else 1.0) for d in mine
         )
-        held = sum(final[model.index[slot_name(n, slot)]] for n in HELD[PRODUCTS[product].kind])
         if given > 0:
-            worst = max(worst, abs(held - given) / given)
-    return worst
+            out.append((given, [model.index[slot_name(n, slot)] for n in HELD[PRODUCTS[product].kind]]))
+    return out
+
+
+def _mass_error(model: Model, final: np.ndarray, doses: Sequence[Dose], end: float) -> float:
+    balance = given_and_held(model, doses, end)
+    return max((abs(float(final[held].sum()) - given) / given for given, held in balance), default=0.0)
+
+
+def mass_message(error: float, end: float) -> str:
+    """What a broken mass balance says."""
+    return f"{error:.2g} of a dose is missing or too much at day {end:g}."
+
+
+def last_dose(doses: Sequence[Dose], end: float) -> str:
+    """The end of a failure's message: which dose came last."""
+    given = [d.day for d in doses if d.day <= end]
+    return f" Last dose: day {max(given):g}." if given else ""
 
 
 def _check_times(times: np.ndarray, patient: Patient) -> None:

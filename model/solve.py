@@ -1,30 +1,35 @@
-"""The reference solver: one function from a compiled model to states and a status.
-
-ODEPACK's LSODA (through SciPy) on the generated right-hand side and Jacobian, and SciPy's Radau on the rare
-segment on which LSODA gets stuck. The integrator restarts at every edge of an input (start or end of an
-infusion, of a drug), so that no step ever straddles one.
-"""
+"""Integrate one subject with the compiled Rosenbrock method (`mscrenal.model.stepper`)."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.integrate import ODEintWarning, Radau, odeint
 
-from mscrenal.model.codegen import Compiled
+from mscrenal.model.build import Model
+from mscrenal.model.declare import nearest
+from mscrenal.model.kernels import Compiled
 
-__all__ = ["Schedule", "Solution", "solve"]
+__all__ = ["ATOL", "MAX_STEPS", "RTOL", "STATUSES", "Schedule", "Solution", "explain_failure", "solve"]
 
-# LSODA undershoots zero by about its absolute tolerance; more than this is a failure, not round-off.
-NEGATIVE_TOLERANCE = 1e-6
-RTOL, ATOL = 1e-7, 1e-10
+# With these eGFR and UACR of the shipped scenarios err by less than 1e-6 (docs/numerics.md): two arms of one patient
+# are compared with each other, and differ by little.
+RTOL, ATOL = 1e-5, 1e-8
+# And with these by less than 1e-5, for populations, in which patients differ by much more.
+POPULATION_RTOL, POPULATION_ATOL = 3e-4, 1e-6
+# Of the whole horizon: a hundred times what the shipped scenarios take.
 MAX_STEPS = 20_000
-# Days (a tenth of a second). LSODA refuses a first step near the rounding of the time and loses mass before it
-# does; two infusions of which one ends a rounding error before the other starts make such a step. One Euler
-# step does it: the fastest rate, the circulation, moves a part in a thousand of the cells in blood meanwhile.
-SHORTEST = 1e-6
+# A state may undershoot zero by round-off and by what the tolerance allows; more is a failure.
+NEGATIVE_TOLERANCE = 1e-6
+# In the order of the codes of the integrator.
+STATUSES = ("ok", "budget", "step-underflow", "non-finite", "pivot-lost", "initial-state")
+REASONS = {
+    "budget": "the budget of {budget} steps is spent. Shorten the horizon, or raise max_steps",
+    "step-underflow": "the step fell below what the time can resolve",
+    "non-finite": "a rate is no finite number, or a state fell below zero",
+    "pivot-lost": "the factorisation lost its accuracy at every step size",
+}
 
 
 @dataclass(frozen=True)
@@ -38,25 +43,36 @@ class Schedule:
     inputs : ndarray (n_edges, n_inputs)
     boluses : ndarray (n_edges, n_inputs)
         Amounts given at once at an edge (an infusion of no duration), in input units times day.
+    resets : ndarray of bool (n_edges,)
+        Edges at which the state goes back to the initial one, before anything is given; default none.
     """
 
     edges: np.ndarray
     inputs: np.ndarray
     boluses: np.ndarray
+    resets: np.ndarray = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.resets is None:
+            object.__setattr__(self, "resets", np.zeros(len(self.edges), dtype=np.bool_))
+        for name in ("edges", "inputs", "boluses"):
+            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float64))
 
 
 @dataclass(frozen=True)
 class Solution:
-    """States (n_times, n_states) at the output times; NaN where the integration failed.
+    """States (n_times, n_states) and observables (n_times, n_observables) at the output times; NaN after a failure.
 
-    `status` is 'ok', 'step-underflow', 'budget' or 'non-finite'; `message` says when and where.
-    `final` is the state at the last output time, negative round-off included.
+    `status` is one of `STATUSES`; `message` says when and where. `final` is the state at the last output
+    time, negative round-off included; `steps` counts the steps tried, rejected ones included.
     """
 
     states: np.ndarray
+    observables: np.ndarray
     status: str
     message: str
     final: np.ndarray
+    steps: int = 0
 
 
 def solve(
@@ -69,6 +85,7 @@ def solve(
     rtol: float = RTOL,
     atol: float = ATOL,
     max_steps: int = MAX_STEPS,
+    hold: Collection[str] = (),
 ) -> Solution:
     """Integrate one subject.
 
@@ -79,163 +96,62 @@ def solve(
         State at ``schedule.edges[0]``, before any bolus there.
     times : ndarray (n_times,)
         Output times in days, increasing, none before ``schedule.edges[0]``. An output at the time of
-        a bolus is that before it.
+        a bolus is that before it, and the inputs that it sees are those after it.
     rtol, atol : float
         Tolerances of each state, which is of order 1.
     max_steps : int
-        Budget of internal steps between two output times.
+        Budget of steps for the whole horizon.
+    hold : collection of str
+        States that stay what they are.
 
     Returns
     -------
     Solution
         A failure is a status, never an exception and never a number.
     """
-    runner = _Runner(compiled, parameters, rtol, atol, max_steps)
-    n = len(initial)
-    states = np.full((len(times), n), np.nan)
+    from mscrenal.model import stepper
+
+    model, sizes = compiled.model, compiled.system.sizes
+    n_observables = len(model.observables)
+    seen = np.full((len(times), n_observables), np.nan)
+    states = np.full((len(times), len(model.states)), np.nan)
     y = np.array(initial, dtype=np.float64)
-    ends = [*schedule.edges[1:], np.inf]
-    taken = 0
-    for edge, end, u, bolus in zip(schedule.edges, ends, schedule.inputs, schedule.boluses, strict=True):
-        stop = min(end, times[-1])
-        if taken < len(times) and times[taken] == edge:
-            states[taken] = y
-            taken += 1
-        if stop <= edge:
-            break  # what is given at the end or later shows nowhere
-        if bolus.any():
-            y = runner.jump(y, u, bolus)
-        inside = times[(times > edge) & (times < stop)]
-        grid = np.concatenate(([edge], inside, [stop]))
-        out, status, message = runner.segment(y, u, grid)
-        if status != "ok":
-            return Solution(states, status, message, y)
-        states[taken : taken + len(inside)] = out[1:-1]
-        taken += len(inside)
-        y = out[-1]
-    if taken < len(times):
-        states[taken] = y
-    lowest = states.min()
-    if lowest < -NEGATIVE_TOLERANCE:
-        row, column = np.unravel_index(int(np.argmin(states)), states.shape)
-        name = compiled.model.state_names[column]
+    fault = np.zeros(1, dtype=np.int64)
+    code, reached, steps = stepper.integrate(
+        compiled.system, y, parameters, schedule.edges, schedule.inputs, schedule.boluses, schedule.resets,
+        np.ascontiguousarray(times, dtype=np.float64), np.arange(n_observables, dtype=np.int32), seen, states,
+        rtol, atol, max_steps, _moving(model, hold), np.empty(sizes[stepper.N_CONSTANTS]),
+        np.empty(schedule.inputs.shape[1]), np.empty((stepper.WORK_ROWS, len(model.states))),
+        np.empty(sizes[stepper.N_JAC]), np.empty(sizes[stepper.N_LU]), np.empty(n_observables), fault,
+    )  # fmt: skip
+    status = STATUSES[int(code)]
+    if status != "ok":
+        # What was reached before the failure stays out of sight too: half a course is no result.
+        states[:], seen[:] = np.nan, np.nan
         return Solution(
-            np.full_like(states, np.nan),
-            "non-finite",
-            f"{name} fell to {lowest:.3g} at day {times[row]:g}",
-            y,
-        )
-    return Solution(np.maximum(states, 0.0), "ok", "", y)
-
-
-class _Runner:
-    """The kernels bound to one subject's parameters."""
-
-    def __init__(self, compiled: Compiled, p: np.ndarray, rtol: float, atol: float, max_steps: int) -> None:
-        self.compiled, self.p = compiled, p
-        self.rtol, self.atol, self.max_steps = rtol, atol, max_steps
-        self.n = len(compiled.model.states)
-
-    def rhs(self, t: float, y: np.ndarray, u: np.ndarray) -> np.ndarray:
-        out = np.empty(self.n)
-        self.compiled.rhs(y, self.p, u, out)
-        return out
-
-    def jac(self, t: float, y: np.ndarray, u: np.ndarray) -> np.ndarray:
-        out = np.zeros((self.n, self.n))
-        self.compiled.jac(y, self.p, u, out)
-        return out
-
-    def jump(self, y: np.ndarray, u: np.ndarray, bolus: np.ndarray) -> np.ndarray:
-        # Rates are linear in the inputs: an amount given at once is the limit of a short infusion.
-        return y + self.rhs(0.0, y, u + bolus) - self.rhs(0.0, y, u)
-
-    def segment(self, y: np.ndarray, u: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, str, str]:
-        """States (n_grid, n_states) at `grid`, of which the first is where `y` holds; status and message."""
-        after = grid - grid[0]
-        near = int(np.sum(after < SHORTEST))
-        out = np.empty((len(grid), self.n))
-        out[0] = y
-        if near > 1:
-            out[1:near] = y + np.outer(after[1:near], self.rhs(0.0, y, u))
-        if near == len(grid):
-            finite = bool(np.isfinite(out).all())
-            return (
-                out,
-                "ok" if finite else "non-finite",
-                "" if finite else f"stopped at day {grid[0]:g}: {self._worst(out, u)}",
-            )
-        start = near - 1
-        far, status, message = self._integrate(out[start], u, grid[start:])
-        out[start:] = far
-        return out, status, message
-
-    def _integrate(self, y: np.ndarray, u: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, str, str]:
-        with warnings.catch_warnings():
-            # The outcome is read from the report below; the warning would only say it twice.
-            warnings.simplefilter("ignore", ODEintWarning)
-            out, info = odeint(
-                self.rhs,
-                y,
-                grid,
-                args=(u,),
-                Dfun=self.jac,
-                tfirst=True,
-                rtol=self.rtol,
-                atol=self.atol,
-                mxstep=self.max_steps,
-                full_output=True,
-            )
-        succeeded = info["message"] == "Integration successful."
-        if succeeded and np.isfinite(out).all():
-            return out, "ok", ""
-        if succeeded:
-            lost = int(np.argmin(np.isfinite(out).all(axis=1)))
-            return out, "non-finite", f"no finite number at day {grid[lost]:g}. {self._worst(out[:lost], u)}"
-        # Beyond the interval that failed the report and the output hold whatever was in memory.
-        failed = int(np.argmin(info["tcur"] >= grid[1:]))
-        exhausted = "work" in info["message"].lower()
-        if exhausted:
-            again = self._stiff_only(y, u, grid)
-            if again is not None:
-                return again, "ok", ""
-        reached = info["tcur"][failed] if np.isfinite(info["tcur"][failed]) else grid[failed]
-        status = "budget" if exhausted else "step-underflow"
-        return (
-            out,
+            states,
+            seen,
             status,
-            f"stopped near day {reached:g}: {info['message']} {self._worst(out[: failed + 1], u)}",
+            explain_failure(model, status, reached, int(fault[0]), max_steps),
+            y,
+            int(steps),
         )
+    return Solution(states, seen, status, "", y, int(steps))
 
-    def _stiff_only(self, y: np.ndarray, u: np.ndarray, grid: np.ndarray) -> np.ndarray | None:
-        """The same segment by SciPy's Radau, in a tenth of the steps; None if that fails too.
 
-        Near a steady state LSODA can stay for good with its non-stiff method: with no error to measure,
-        its estimate of the stiffness is zero too, and stability holds the steps to minutes.
-        """
-        solver = Radau(
-            lambda t, x: self.rhs(t, x, u), grid[0], y, grid[-1], rtol=self.rtol, atol=self.atol,
-            jac=lambda t, x: self.jac(t, np.ascontiguousarray(x), u),
-        )  # fmt: skip
-        out = np.empty((len(grid), self.n))
-        out[0] = y
-        taken = 1
-        for _ in range(self.max_steps // 10):
-            solver.step()
-            if solver.status == "failed" or not np.isfinite(solver.y).all():
-                return None
-            passed = int(np.searchsorted(grid, solver.t, side="right"))
-            out[taken:passed] = solver.dense_output()(grid[taken:passed]).T
-            taken = max(taken, passed)
-            if solver.status == "finished":
-                return out
-        return None
+def explain_failure(model: Model, status: str, day: float, state: int, budget: int = MAX_STEPS) -> str:
+    """What happened, when, and the state whose error was largest."""
+    reason = REASONS[status].format(budget=f"{budget:,}")
+    return f"stopped at day {day:g}: {reason}. State at fault: {model.state_names[state]}."
 
-    def _worst(self, out: np.ndarray, u: np.ndarray) -> str:
-        """Name the state that moves fastest, relative to its size, at the last finite output."""
-        finite = out[np.isfinite(out).all(axis=1)]
-        if not len(finite):
-            return "No finite state was reached."
-        y = np.ascontiguousarray(finite[-1])
-        speed = np.abs(self.rhs(0.0, y, u)) / (np.abs(y) + self.atol)
-        return f"Fastest state: {self.compiled.model.state_names[int(np.argmax(speed))]}."
+
+def _moving(model: Model, hold: Collection[str]) -> np.ndarray:
+    """1 for a state that moves, 0 for one that is held; empty if all move."""
+    if not hold:
+        return np.empty(0)
+    moving = np.ones(len(model.states))
+    for name in hold:
+        if name not in model.index:
+            raise ValueError(f"hold: no state {name!r}.{nearest(name, model.states)}")
+        moving[model.index[name]] = 0.0
+    return moving

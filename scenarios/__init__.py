@@ -1,6 +1,7 @@
 """Scenarios: regimens compared, simulated and explained, and the published facts."""
 
 from mscrenal.scenarios.api import compare, explain, simulate
+from mscrenal.scenarios.export import ExchangeError, export
 from mscrenal.scenarios.facts import facts
 from mscrenal.scenarios.gallery import gallery, load_scenario, scenario_toml
 from mscrenal.scenarios.run import Run, RunError, run
@@ -9,6 +10,7 @@ from mscrenal.scenarios.scenario import Arm, Course, PatientSpec, PopulationSpec
 __all__ = [
     "Arm",
     "Course",
+    "ExchangeError",
     "PatientSpec",
     "PopulationSpec",
     "Run",
@@ -17,6 +19,7 @@ __all__ = [
     "ScenarioError",
     "compare",
     "explain",
+    "export",
     "facts",
     "gallery",
     "load_scenario",

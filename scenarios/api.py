@@ -32,6 +32,7 @@ def compare(
     draws: int | Draws = 100,
     seed: int = 1,
     workers: int | None = None,
+    cluster: str | None = None,
     patients: int | None = None,
     progress: Progress | None = None,
 ) -> CompareResult:
@@ -45,7 +46,9 @@ def compare(
         Parameter draws behind the bands.
     seed : int
     workers : int, optional
-        Processes; by default one per processor.
+        Threads on this machine; by default one per processor.
+    cluster : str, optional
+        Instead of threads: ``tcp://HOST:PORT`` of a dask.distributed scheduler, or its scheduler file.
     patients : int, optional
         Size of the virtual population; default: the scenario's.
     progress : callable, optional
@@ -68,6 +71,7 @@ def compare(
             draws=draws,
             seed=seed,
             workers=workers,
+            cluster=cluster,
             patients=patients,
             progress=progress,
         )
@@ -80,6 +84,7 @@ def simulate(
     draws: int | Draws = 100,
     seed: int = 1,
     workers: int | None = None,
+    cluster: str | None = None,
     patients: int | None = None,
     progress: Progress | None = None,
 ) -> SimulateResult:
@@ -90,6 +95,7 @@ def simulate(
             draws=draws,
             seed=seed,
             workers=workers,
+            cluster=cluster,
             patients=patients,
             progress=progress,
         )
@@ -104,6 +110,7 @@ def explain(
     draws: int | Draws = 50,
     seed: int = 1,
     workers: int | None = None,
+    cluster: str | None = None,
     patients: int | None = None,
     progress: Progress | None = None,
 ) -> ExplainResult:
@@ -115,7 +122,7 @@ def explain(
         The arm to explain; default: the first with a dose.
     endpoint : str, optional
         Default: the scenario's first.
-    draws, seed, workers, patients, progress
+    draws, seed, workers, cluster, patients, progress
         As in `compare`. Each draw costs 64 simulations of the arm.
 
     Raises
@@ -148,6 +155,7 @@ def explain(
         draws=draws,
         seed=seed,
         workers=workers,
+        cluster=cluster,
         patients=patients,
         observable=wanted.observable,
         days=days,

@@ -24,8 +24,8 @@ import pandas as pd
 
 from mscrenal.calibration import Draws, draws
 from mscrenal.model import ARMS_OF_ACTION, Dose, Patient, Trajectory
-from mscrenal.model.codegen import Compiled
 from mscrenal.model.initial import InitialStateError, Subject
+from mscrenal.model.kernels import Compiled
 from mscrenal.model.products.base import POTENCIES
 from mscrenal.model.simulate import prepare, simulate_subject
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -20,18 +18,21 @@ import numpy as np
 import xarray as xr
 
 from mscrenal.calibration import Draws, draws, evidence_hash, stream
-from mscrenal.model import OBSERVABLES, PRODUCTS, RANDOM_EFFECTS, Dose, DrugCourse, Patient
-from mscrenal.model.codegen import compiled
+from mscrenal.model import OBSERVABLES, PRODUCTS, RANDOM_EFFECTS, Patient
 from mscrenal.model.initial import InitialStateError
-from mscrenal.model.simulate import day_below, prepare, products_of, simulate_subject
+from mscrenal.model.kernels import compiled
+from mscrenal.model.population import Below, Cohort, Regimen, simulate_cohort
+from mscrenal.model.simulate import prepare, products_of
 from mscrenal.model.solve import ATOL, RTOL
-from mscrenal.scenarios.endpoints import ESKD_EGFR, ESKD_LIMIT_YEARS
+from mscrenal.scenarios.endpoints import DAYS_PER_YEAR, ESKD_EGFR, ESKD_LIMIT_YEARS
+from mscrenal.scenarios.executor import executor_for
 from mscrenal.scenarios.scenario import Scenario
 
 __all__ = ["Progress", "Run", "RunError", "output_days", "provenance_of", "run"]
 
 Progress = Callable[[int, int, str], None]
 MOST_VALUES = 100_000_000  # 0.8 GB; beyond that a run must say less, not fill the machine
+SUBJECTS_PER_TASK = 16  # some 0.1 s of work: enough to outweigh its handling, little enough to share out
 
 
 class RunError(ValueError):
@@ -68,15 +69,16 @@ class Run:
 
 @dataclass(frozen=True)
 class _Task:
-    """One patient under some draws, through every arm."""
+    """Some subjects, each a patient under a draw, through every arm and set of knock-outs."""
 
-    patient: Patient
-    arms: tuple[tuple[tuple[Dose, ...], tuple[DrugCourse, ...]], ...]
+    patients: tuple[Patient, ...]
     thetas: tuple[Mapping[str, float], ...]
+    arms: tuple[tuple[Regimen, ...], ...]
     times: np.ndarray
     observables: tuple[str, ...]
     knock_outs: tuple[tuple[str, ...], ...]
     to_eskd: bool
+    tolerance: tuple[float, float]
 
 
 def run(
@@ -85,6 +87,7 @@ def run(
     draws: int | Draws = 100,
     seed: int = 1,
     workers: int | None = None,
+    cluster: str | None = None,
     patients: int | None = None,
     observables: Sequence[str] | None = None,
     days: np.ndarray | None = None,
@@ -98,7 +101,9 @@ def run(
         How many parameter draws, or the draws themselves.
     seed : int
     workers : int, optional
-        Processes; by default one per processor, at most 8.
+        Threads on this machine; by default one per processor.
+    cluster : str, optional
+        Address or file of the scheduler of a dask.distributed cluster, instead of threads.
     patients : int, optional
         Size of the virtual population; by default the scenario's own (1 for a single patient). With
         more than one, random effects are drawn for each.
@@ -132,23 +137,14 @@ def run(
     failures: list[dict[str, Any]] = []
     to_eskd = "time_to_eskd" in scenario.endpoints and scenario.subject.species == "human"
     eskd = np.full(shape[:3], np.nan)
-    for draw, patient, seen, outcomes, ends in _outcomes(
-        scenario, people, drawn, days, names, workers, progress, to_eskd=to_eskd
+    for subjects, (cohort,) in _cohorts(
+        scenario, people, drawn, days, names, (workers, cluster), progress, to_eskd=to_eskd
     ):
-        values[:, :, draw, patient] = seen[0]
-        eskd[:, draw, patient] = ends[0]
-        for a, (code, message) in enumerate(outcomes[0]):
-            status[a, draw, patient] = code
-            if code != "ok":
-                failures.append(
-                    {
-                        "arm": scenario.arms[a].name,
-                        "draw": draw,
-                        "patient": patient,
-                        "status": code,
-                        "message": message,
-                    }
-                )
+        for row, (j, k) in enumerate(subjects):
+            values[:, :, k, j] = np.moveaxis(cohort.values[row], -1, 0)
+            status[:, k, j] = cohort.status[row]
+            eskd[:, k, j] = cohort.crossing[row]
+        failures += _failed(scenario, subjects, cohort)
     coords = {
         "arm": [a.name for a in scenario.arms],
         "draw": np.arange(len(drawn)),
@@ -185,6 +181,7 @@ def coalition_runs(
     draws: int | Draws,
     seed: int,
     workers: int | None,
+    cluster: str | None,
     patients: int | None,
     observable: str,
     days: np.ndarray,
@@ -205,103 +202,86 @@ def coalition_runs(
     reference = np.full(treated.shape[1:], np.nan)
     failures: list[dict[str, Any]] = []
     sets = tuple(tuple(k) for k in knock_outs)
-    for draw, patient, seen, outcomes, _ in _outcomes(
-        pair, people, drawn, days, (observable,), workers, progress, sets
+    for subjects, cohorts in _cohorts(
+        pair, people, drawn, days, (observable,), (workers, cluster), progress, sets
     ):
-        for k, (values, statuses) in enumerate(zip(seen, outcomes, strict=True)):
-            treated[k, draw, patient] = values[0, 1]
-            if not sets[k]:
-                reference[draw, patient] = values[0, 0]
-            for name, (code, message) in zip((scenario.reference, arm), statuses, strict=True):
-                if code != "ok":
-                    failures.append(
-                        {"arm": name, "draw": draw, "patient": patient, "status": code, "message": message}
-                    )
+        for which, cohort in enumerate(cohorts):
+            for row, (j, k) in enumerate(subjects):
+                treated[which, k, j] = cohort.values[row, 1, :, 0]
+                if not sets[which]:
+                    reference[k, j] = cohort.values[row, 0, :, 0]
+            failures += _failed(pair, subjects, cohort)
     return treated, reference, failures, provenance_of(scenario, drawn, seed, len(people))
 
 
-def _outcomes(
+def _failed(scenario: Scenario, subjects: Sequence[tuple[int, int]], cohort: Cohort) -> list[dict[str, Any]]:
+    """arm, draw, patient, status and message of each subject that failed."""
+    return [
+        {
+            "arm": scenario.arms[a].name,
+            "draw": subjects[row][1],
+            "patient": subjects[row][0],
+            "status": str(cohort.status[row, a]),
+            "message": message,
+        }
+        for (row, a), message in cohort.messages.items()
+    ]
+
+
+def _cohorts(
     scenario: Scenario,
     people: Sequence[Patient],
     drawn: Draws,
     days: np.ndarray,
     names: tuple[str, ...],
-    workers: int | None,
+    where: tuple[int | None, str | None],
     progress: Progress | None,
     knock_outs: tuple[tuple[str, ...], ...] = ((),),
     *,
     to_eskd: bool = False,
-) -> Iterator[tuple[int, int, list[np.ndarray], list[list[tuple[str, str]]], list[np.ndarray]]]:
-    """Yield draw, patient, values, outcomes and days of ESKD of each unit as they come."""
+) -> Iterator[tuple[list[tuple[int, int]], list[Cohort]]]:
+    """Yield, in order, the (patient, draw) of some subjects and a cohort per set of knock-outs."""
     arms_of = [
-        tuple((a.doses(float(p.weight_kg or 1.0)), tuple(a.drugs_added)) for a in scenario.arms)
+        tuple((tuple(a.doses(float(p.weight_kg or 1.0))), tuple(a.drugs_added)) for a in scenario.arms)
         for p in people
     ]
     thetas = tuple(drawn)
-    chunk = max(1, min(10, len(thetas) // 8))
-    units = [(j, k) for j in range(len(people)) for k in range(0, len(thetas), chunk)]
+    subjects = [(j, k) for j in range(len(people)) for k in range(len(thetas))]
+    # Of fixed size, whoever works: how subjects are shared out can change nothing.
+    size = max(1, SUBJECTS_PER_TASK // len(knock_outs))
+    parts = [subjects[i : i + size] for i in range(0, len(subjects), size)]
     tasks = [
-        _Task(people[j], arms_of[j], thetas[k : k + chunk], days, names, knock_outs, to_eskd)
-        for j, k in units
-    ]
-    # Compiled here once, so that workers find it ready.
-    for slots in sorted({max(1, len(products_of(doses))) for arms in arms_of for doses, _ in arms}):
-        compiled(slots)
-    total = len(people) * len(thetas)
+        _Task(
+            tuple(people[j] for j, _ in part),
+            tuple(thetas[k] for _, k in part),
+            tuple(arms_of[j] for j, _ in part),
+            days, names, knock_outs, to_eskd, (RTOL, ATOL),
+        )
+        for part in parts
+    ]  # fmt: skip
     done = 0
     if progress is not None:
-        progress(0, total, scenario.name)
-    for (j, k), results in zip(units, _map(tasks, _workers(workers)), strict=True):
-        for offset, (values, outcomes, ends) in enumerate(results):
-            yield k + offset, j, values, outcomes, ends
-        done += len(results)
-        if progress is not None:
-            progress(done, total, scenario.name)
+        progress(0, len(subjects), scenario.name)
+    with executor_for(*where) as executor:
+        executor.warm({max(1, len(products_of(doses))) for arms in arms_of for doses, _ in arms})
+        for part, cohorts in zip(parts, executor.map(_simulate, tasks), strict=True):
+            yield part, cohorts
+            done += len(part)
+            if progress is not None:
+                progress(done, len(subjects), scenario.name)
 
 
-def _map(tasks: Sequence[_Task], workers: int) -> Iterator[list[Any]]:
-    if workers == 1 or len(tasks) == 1:
-        yield from map(_simulate, tasks)
-        return
-    pool = ProcessPoolExecutor(min(workers, len(tasks)))
-    try:
-        yield from pool.map(_simulate, tasks)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-_Unit = tuple[list[np.ndarray], list[list[tuple[str, str]]], list[np.ndarray]]
-
-
-def _simulate(task: _Task) -> list[_Unit]:
-    """Per draw and set of knock-outs: values (n_observables, n_arms, n_days), (status, message) and day of ESKD per arm."""
-    return [_one(task, theta) for theta in task.thetas]
-
-
-def _one(task: _Task, theta: Mapping[str, float]) -> _Unit:
-    all_values, all_outcomes, all_ends = [], [], []
-    for knocked in task.knock_outs:
-        values = np.full((len(task.observables), len(task.arms), len(task.times)), np.nan)
-        ends = np.full(len(task.arms), np.nan)
-        outcomes = []
-        for a, (doses, courses) in enumerate(task.arms):
-            try:
-                kernels, subject = prepare(task.patient, products_of(doses), theta, knocked)
-            except InitialStateError as error:
-                outcomes.append(("initial-state", str(error)))
-                continue
-            trajectory = simulate_subject(kernels, subject, doses, courses, task.times)
-            outcomes.append((trajectory.status, trajectory.message))
-            if trajectory.status == "ok":
-                values[:, a] = [trajectory.observable(n) for n in task.observables]
-                if task.to_eskd:
-                    ends[a] = day_below(
-                        kernels, subject, trajectory, courses, ESKD_EGFR, ESKD_LIMIT_YEARS * 365.25
-                    )
-        all_values.append(values)
-        all_outcomes.append(outcomes)
-        all_ends.append(ends)
-    return all_values, all_outcomes, all_ends
+def _simulate(task: _Task) -> list[Cohort]:
+    """One task: a cohort per set of knock-outs."""
+    rtol, atol = task.tolerance
+    below = Below("egfr", ESKD_EGFR, ESKD_LIMIT_YEARS * DAYS_PER_YEAR) if task.to_eskd else None
+    return [
+        simulate_cohort(
+            task.patients, task.thetas, task.arms, task.times, task.observables,
+            knock_out=knocked, below=below, rtol=rtol, atol=atol,
+        )
+        for knocked in task.knock_outs
+    ]  # fmt: skip
 
 
 # --------------------------------------------------------------------------- what goes in
@@ -309,14 +289,6 @@ def _one(task: _Task, theta: Mapping[str, float]) -> _Unit:
 
 def _draws(given: int | Draws, seed: int) -> Draws:
     return given if isinstance(given, Draws) else draws(given, seed)
-
-
-def _workers(given: int | None) -> int:
-    if given is None:
-        return min(8, os.cpu_count() or 1)
-    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= 1024:
-        raise RunError(f"workers must be a whole number from 1 to 1024, got {given!r}.")
-    return given
 
 
 def _people(scenario: Scenario, n: int | None, seed: int) -> list[Patient]:
@@ -385,7 +357,7 @@ def provenance_of(scenario: Scenario, drawn: Draws, seed: int, patients: int) ->
         "parameters_hash": drawn.hash,
         "model_hash": compiled(1).hash,
         "evidence_hash": evidence_hash(),
-        "solver": {"method": "LSODA", "rtol": RTOL, "atol": ATOL},
+        "solver": {"method": "Rodas4", "rtol": RTOL, "atol": ATOL},
         "extrapolated": extrapolations(scenario, drawn.origin),
         "assumptions": list(scenario.notes),
     }

@@ -163,7 +163,30 @@ def test_draws_seed_workers_and_patients_reach_the_function(api):
         == 0
     )
     options = {key: value for key, value in api.calls[0][2].items() if key != "progress"}
-    assert options == {"draws": 7, "seed": 3, "workers": 2, "patients": 5}
+    assert options == {"draws": 7, "seed": 3, "workers": 2, "cluster": None, "patients": 5}
+
+
+@pytest.mark.parametrize("command", ["compare", "simulate", "explain"])
+def test_the_address_of_a_cluster_reaches_the_function(api, command):
+    assert run(command, "uc-dn-weekly", "--cluster", "tcp://10.0.0.1:8786", "--json").exit_code == 0
+    assert api.calls[0][2]["cluster"] == "tcp://10.0.0.1:8786"
+
+
+@pytest.mark.parametrize("command", ["compare", "simulate", "explain"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--cluster", "10.0.0.1:8786"), "Did you mean 'tcp://10.0.0.1:8786'?"),
+        (("--cluster", "tcp://10.0.0.1:8786", "--workers", "2"), "were both given; choose one"),
+    ],
+    ids=["malformed", "and workers"],
+)
+def test_a_cluster_that_cannot_be_had_is_one_message_and_exit_code_2(command, options, message):
+    result = run(command, "uc-dn-weekly", "--draws", "1", *options)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
 
 
 def test_the_terminal_shows_arms_bands_and_what_is_extrapolated(api):

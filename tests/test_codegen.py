@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mscrenal.model.build import Model, slot_name
-from mscrenal.model.codegen import Compiled, Equations, compiled, equations
+from mscrenal.model.codegen import Equations, equations
+from mscrenal.model.kernels import Compiled, compiled
 from mscrenal.model.definition import model
 from mscrenal.model.functions import (
     EXCESS_WIDTH,

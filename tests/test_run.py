@@ -10,6 +10,7 @@ import pytest
 from mscrenal.calibration import draws
 from mscrenal.model import OBSERVABLES, DrugCourse
 from mscrenal.scenarios import load_scenario
+from mscrenal.scenarios.executor import ExecutorError
 from mscrenal.scenarios.run import MOST_VALUES, RunError, output_days, run
 from mscrenal.scenarios.scenario import Arm, Course, PatientSpec, Scenario
 
@@ -178,7 +179,7 @@ def test_a_run_too_large_for_the_memory_says_so_before_it_starts():
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, 5000])
 def test_an_impossible_number_of_workers_is_refused(workers):
-    with pytest.raises(RunError, match="workers must be"):
+    with pytest.raises(ExecutorError, match="workers must be"):
         outcome(workers=workers)
 
 

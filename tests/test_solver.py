@@ -186,7 +186,10 @@ def test_a_state_that_falls_below_zero_is_a_status():
     below[kernels.model.index["insulin"]] = -0.1
     out = solve(kernels, subject.parameters, below, schedule, np.array([0.0, 1.0]))
     assert out.status == "non-finite"
-    assert "insulin fell to -0.1" in out.message
+    assert (
+        "day 0: a rate is no finite number, or a state fell below zero. State at fault: insulin."
+        in out.message
+    )
 
 
 def test_the_solver_takes_its_stiff_method_where_it_would_stall():
@@ -203,7 +206,7 @@ def test_the_solver_takes_its_stiff_method_where_it_would_stall():
 
 
 def test_the_stiff_method_alone_gives_the_same():
-    from mscrenal.model.solve import _Runner
+    from mscrenal.model.reference import _Runner
 
     kernels, subject, _ = bound()
     runner = _Runner(kernels, subject.parameters, 1e-9, 1e-12, 20_000)

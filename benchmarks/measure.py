@@ -1,0 +1,383 @@
+"""The measurement: ladders of tolerances, matched errors, runs of ours and of a peer taken in turns.
+
+Clocks drift on shared machines, by more than the differences that matter. Every block of a peer's runs therefore
+has a block of ours right before it, and a ratio is taken within a pair of blocks only; its spread over the pairs is
+reported beside it.
+"""
+
+from __future__ import annotations
+
+import select
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from precision import Point, bracket, front, matched
+from remote import OURS, Entry, PeerError, Remote
+
+__all__ = ["GOALS", "TARGET", "Curve", "Plan", "Result", "measure"]
+
+TARGET = 1e-5
+# How many times as fast as the peer we set out to be.
+GOALS = {
+    ("pydiffsol", "single"): 3.0,
+    ("libroadrunner", "single"): 10.0,
+    ("amici", "single"): 10.0,
+    ("scipy", "single"): 50.0,
+    ("diffrax", "single"): 100.0,
+    ("pydiffsol", "gradient"): 3.0,
+    ("amici", "gradient"): 10.0,
+}
+# A rung this far below the error asked for ends a ladder: tighter ones tell nothing more.
+ENOUGH = 0.02
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to measure.
+
+    Attributes
+    ----------
+    cases, gradient_cases : int
+        Over how many cases errors are taken.
+    blocks : int
+        Pairs of blocks of runs.
+    block_seconds, rung_seconds : float
+        Time for the runs of a block, and for the error of a rung.
+    configurations : int
+        How many of a peer's configurations are tried, from the first.
+    fold : int
+        A population is all cases this many times over.
+    deadline, warm_seconds : float
+        Seconds, from the start, after which nothing new is begun; and for which compilers are waited for.
+    tasks : tuple of str
+    cores : tuple of int
+        How many cores populations are run on.
+    quick : bool
+        Leave out what takes a simulator long to compile.
+    """
+
+    cases: int = 21
+    gradient_cases: int = 3
+    blocks: int = 7
+    block_seconds: float = 0.4
+    rung_seconds: float = 60.0
+    configurations: int = 99
+    fold: int = 3
+    deadline: float = 3600.0
+    warm_seconds: float = 900.0
+    tasks: tuple[str, ...] = ("single", "gradient", "population")
+    cores: tuple[int, ...] = (1, 2)
+    quick: bool = False
+
+
+@dataclass
+class Curve:
+    """The ladder of one simulator in one configuration at one task."""
+
+    peer: str
+    task: str
+    configuration: str
+    points: list[Point]
+    failed: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Result:
+    """All that was measured: rows of ratios, curves, what is not there and what went wrong."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    not_installed: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+class Measurement:
+    """Our worker and one worker for each peer, taken through the tasks."""
+
+    def __init__(self, folder: Path, plan: Plan, pythons: dict[str, str]) -> None:
+        self.folder, self.plan, self.pythons = folder, plan, pythons
+        self.began = time.monotonic()
+        self.result = Result()
+        self.workers: dict[str, Remote] = {}
+        self.described: dict[str, dict[str, Any]] = {}
+
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.plan.deadline - (time.monotonic() - self.began)
+
+    def problem(self, name: str, what: object) -> None:
+        self.result.problems[name] = str(what)
+
+    # ------------------------------------------------------------------ getting ready
+
+    def start(self, entries: Sequence[Entry]) -> None:
+        """Start the workers, all at once: nothing is timed here."""
+        for place, entry in enumerate(entries):
+            self.workers[entry.name] = self._worker(entry, first=place % 2)
+        self._together("describe")
+
+    def warm(self, task: str) -> None:
+        """Let every worker compile what a task needs; one that takes too long is left out from here on."""
+        self._together(
+            "warm", task=task, skip=[n for n, d in self.described.items() if not d["configurations"][task]]
+        )
+
+    def _worker(self, entry: Entry, *, cores: int = 1, first: int = 0) -> Remote:
+        return Remote(entry, self.folder, cores=cores, first=first, python=self.pythons.get(entry.name))
+
+    def _together(self, do: str, skip: Sequence[str] = (), **request: Any) -> None:
+        until = time.monotonic() + min(self.plan.warm_seconds, max(self.left(), 1.0))
+        asked = []
+        for name in [name for name in self.workers if name not in skip]:
+            try:
+                self.workers[name].send(do, **request)
+                asked.append(name)
+            except PeerError as error:
+                self._drop(name, error)
+        while asked:
+            workers = {self.workers[name]: name for name in asked}
+            ready, _, _ = select.select(list(workers), [], [], max(0.0, until - time.monotonic()))
+            for worker in ready:
+                asked.remove(workers[worker])
+                self._answered(workers[worker], do)
+            if not ready:
+                break
+        for name in asked:
+            self._drop(
+                name, "not ready in time: it still has to compile, for which a run without --quick waits."
+            )
+
+    def _answered(self, name: str, do: str) -> None:
+        try:
+            answer = self.workers[name].receive()
+        except PeerError as error:
+            self._drop(name, error)
+            return
+        if do == "describe":
+            if self.plan.quick:
+                for task in set(answer["configurations"]) - set(answer["quick_tasks"]):
+                    answer["configurations"][task] = []
+            self.described[name] = answer
+            self.result.versions[name] = answer["version"]
+        elif answer["skipped"]:
+            self.problem(f"{name}, {answer['task']}", answer["skipped"])
+
+    def _drop(self, name: str, why: object) -> None:
+        self.problem(name, why)
+        worker = self.workers.pop(name)
+        worker.close()
+
+    # ------------------------------------------------------------------ ladders
+
+    def curves(self, name: str, task: str) -> list[Curve]:
+        """The ladder of each configuration."""
+        described = self.described[name]
+        found = []
+        for configuration in described["configurations"][task][: self.plan.configurations]:
+            curve = Curve(name, task, configuration, [])
+            for rtol in described["ladders"][task]:
+                if self.left() < 0:
+                    break
+                answer = self.workers[name].ask(
+                    "error",
+                    task=task,
+                    configuration=configuration,
+                    rtol=rtol,
+                    cases=self.plan.gradient_cases if task == "gradient" else self.plan.cases,
+                    budget=self.plan.rung_seconds,
+                )
+                curve.failed += answer["failed"]
+                curve.points.append(Point(rtol, answer["error"], answer["seconds"]))
+                if answer["error"] < ENOUGH * TARGET:
+                    break
+            found.append(curve)
+        self.result.curves += found
+        return found
+
+    # ------------------------------------------------------------------ pairs of blocks
+
+    def block(self, curve: Curve, task: str, cores: int = 1) -> tuple[list[Point], list[float]]:
+        """The points around the target, timed now, and the seconds spent inside where the peer says so."""
+        near = bracket(curve.points, TARGET)
+        worker = self.workers[curve.peer]
+        points, inside = [], []
+        for point in near:
+            answer = worker.ask(
+                "time", task=task, configuration=curve.configuration, rtol=point.tolerance,
+                budget=self.plan.block_seconds / len(near),
+            )  # fmt: skip
+            points.append(Point(point.tolerance, point.error, min(answer["seconds"])))
+            inside += answer["inside"][-1:]
+        return points, inside
+
+    def compare(self, ours: Curve, theirs: Curve, task: str) -> dict[str, Any] | None:
+        """One row: blocks of ours and of theirs in turns, ratios within pairs."""
+        pairs = []
+        inside: list[float] = []
+        for _ in range(self.plan.blocks):
+            if pairs and self.left() < 0:
+                break
+            mine, _ = self.block(ours, task)
+            other, seconds = self.block(theirs, task)
+            inside += seconds
+            pair = matched(mine, TARGET), matched(other, TARGET)
+            if pair[0] is None or pair[1] is None:
+                return None
+            pairs.append((pair[0], pair[1]))
+        best_ours = min((a for a, _ in pairs), key=lambda m: m.seconds)
+        best_theirs = min((b for _, b in pairs), key=lambda m: m.seconds)
+        return {
+            "peer": theirs.peer,
+            "task": task,
+            "cores": 1,
+            "ours_ms": 1e3 * best_ours.seconds,
+            "peer_ms": 1e3 * best_theirs.seconds,
+            "ratio": best_theirs.seconds / best_ours.seconds,
+            "spread": _spread([b.seconds / a.seconds for a, b in pairs]),
+            "ours_ms_spread": _spread([1e3 * a.seconds for a, _ in pairs]),
+            "peer_ms_spread": _spread([1e3 * b.seconds for _, b in pairs]),
+            "inside_ms": 1e3 * min(inside) if inside else None,
+            "ours_error": best_ours.error,
+            "peer_error": best_theirs.error,
+            "ours_tolerance": best_ours.tolerance,
+            "tolerance": best_theirs.tolerance,
+            "ours_configuration": ours.configuration,
+            "configuration": theirs.configuration,
+            "version": self.result.versions[theirs.peer],
+            "goal": GOALS.get((theirs.peer, task)),
+        }
+
+    # ------------------------------------------------------------------ populations
+
+    def population(self, ours: Curve, theirs: Curve, cores: int) -> dict[str, Any] | None:
+        """One row: all cases several times over, milliseconds per simulation."""
+        cases = list(range(self.plan.cases)) * self.plan.fold
+        teams = {c.peer: self._team(c.peer, cores) for c in (ours, theirs)}
+        pairs = []
+        try:
+            for _ in range(min(self.plan.blocks, 3)):
+                pair = [matched(self._populations(teams[c.peer], c, cases), TARGET) for c in (ours, theirs)]
+                if pair[0] is None or pair[1] is None:
+                    return None
+                pairs.append((pair[0], pair[1]))
+                if self.left() < 0:
+                    break
+        finally:
+            for team in teams.values():
+                for worker in team:
+                    if worker not in self.workers.values():
+                        worker.close()
+        mine = min((a for a, _ in pairs), key=lambda m: m.seconds)
+        other = min((b for _, b in pairs), key=lambda m: m.seconds)
+        each = 1e3 / len(cases)
+        return {
+            "peer": theirs.peer,
+            "task": "population",
+            "cores": cores,
+            "ours_ms": each * mine.seconds,
+            "peer_ms": each * other.seconds,
+            "ratio": other.seconds / mine.seconds,
+            "spread": _spread([b.seconds / a.seconds for a, b in pairs]),
+            "ours_ms_spread": _spread([each * a.seconds for a, _ in pairs]),
+            "peer_ms_spread": _spread([each * b.seconds for _, b in pairs]),
+            "inside_ms": None,
+            "ours_error": mine.error,
+            "peer_error": other.error,
+            "ours_tolerance": mine.tolerance,
+            "tolerance": other.tolerance,
+            "ours_configuration": ours.configuration,
+            "configuration": theirs.configuration,
+            "version": self.result.versions[theirs.peer],
+            "goal": None,
+        }
+
+    def _team(self, name: str, cores: int) -> list[Remote]:
+        """One process with threads of its own, or one process a core."""
+        if cores == 1:
+            return [self.workers[name]]
+        entry = self.workers[name].entry
+        if self.described[name]["own_threads"]:
+            return [self._worker(entry, cores=cores)]
+        return [self._worker(entry, first=core) for core in range(cores)]
+
+    def _populations(self, team: list[Remote], curve: Curve, cases: list[int]) -> list[Point]:
+        points = []
+        for point in bracket(curve.points, TARGET):
+            for place, worker in enumerate(team):
+                worker.send(
+                    "population",
+                    configuration=curve.configuration,
+                    rtol=point.tolerance,
+                    cases=cases[place :: len(team)],
+                )
+            seconds = max(worker.receive()["seconds"] for worker in team)
+            points.append(Point(point.tolerance, point.error, seconds))
+        return points
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def cheapest(curves: Sequence[Curve]) -> Curve | None:
+    """The configuration that reaches the target in the least time."""
+    found = [(m.seconds, place) for place, c in enumerate(curves) if (m := matched(c.points, TARGET))]
+    return curves[min(found)[1]] if found else None
+
+
+def measure(folder: Path, peers: Sequence[Entry], plan: Plan, pythons: dict[str, str], say: Any) -> Result:
+    """Measure ours against `peers`; the problem lies in `folder`."""
+    run = Measurement(folder, plan, pythons)
+    try:
+        say("starting")
+        run.start([OURS, *peers])
+        for task in ("single", "gradient"):
+            if task in plan.tasks:
+                say(f"{task}: compiling")
+                run.warm(task)
+                _task(run, task, peers, plan, say)
+    finally:
+        for worker in run.workers.values():
+            worker.close()
+    return run.result
+
+
+def _task(run: Measurement, task: str, peers: Sequence[Entry], plan: Plan, say: Any) -> None:
+    say(f"{task}: ours")
+    if OURS.name not in run.workers or not run.described[OURS.name]["configurations"][task]:
+        run.problem(f"{OURS.name}, {task}", "not offered")
+        return
+    ours = cheapest(run.curves(OURS.name, task))
+    if ours is None:
+        run.problem(f"{OURS.name}, {task}", f"no tolerance of the ladder reaches {TARGET:g}.")
+        return
+    for entry in peers:
+        name = entry.name
+        if name not in run.workers or not run.described[name]["configurations"][task]:
+            continue
+        if run.left() < 0:
+            run.problem(f"{name}, {task}", "no time left; run without --quick")
+            continue
+        say(f"{task}: {name}")
+        try:
+            theirs = cheapest(run.curves(name, task))
+            row = run.compare(ours, theirs, task) if theirs else None
+            if theirs is None or row is None:
+                run.problem(f"{name}, {task}", f"no tolerance of the ladder reaches {TARGET:g}.")
+                continue
+            run.result.rows.append(row)
+            if task == "single" and "population" in plan.tasks and run.left() > 0:
+                for cores in plan.cores:
+                    say(f"population on {cores}: {name}")
+                    row = run.population(ours, theirs, cores)
+                    if row is not None:
+                        run.result.rows.append(row)
+        except PeerError as error:
+            run.problem(f"{name}, {task}", error)
+    for curve in run.result.curves:
+        curve.points = front(curve.points) if len(front(curve.points)) > 1 else curve.points

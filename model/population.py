@@ -1,0 +1,269 @@
+"""Many subjects through several arms at once: the unit of work of every population, trial and comparison.
+
+A subject is a patient with a draw of the parameters. It is placed once and meets every arm from the same state, so
+that arms differ by treatment alone. All of it runs in compiled code that holds no lock, so that threads scale;
+a subject's numbers depend on that subject alone, and are the same to the last bit in any company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mscrenal.model.build import Model
+from mscrenal.model.initial import common_parameters, own_parameters, place
+from mscrenal.model.kernels import Compiled, compiled
+from mscrenal.model.patient import Patient
+from mscrenal.model.simulate import (
+    MASS_BALANCE_TOLERANCE,
+    Dose,
+    DrugCourse,
+    given_and_held,
+    last_dose,
+    mass_message,
+    products_of,
+    schedule_of,
+)
+from mscrenal.model.solve import ATOL, MAX_STEPS, RTOL, STATUSES, Schedule, explain_failure
+
+__all__ = ["Below", "Cohort", "Regimen", "simulate_cohort"]
+
+Regimen = tuple[tuple[Dose, ...], tuple[DrugCourse, ...]]
+_FOUND = ("beta_set", "glucose_goal", "insulin_start", "creatinine_generation", "lupus")
+
+
+@dataclass(frozen=True)
+class Below:
+    """Follow each subject beyond the horizon until an observable falls below a threshold.
+
+    Nothing more is given after the horizon but the drugs of the day.
+    """
+
+    observable: str
+    threshold: float
+    limit_day: float
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What became of n subjects in each of n_arms arms.
+
+    Attributes
+    ----------
+    values : ndarray (n, n_arms, n_times, n_observables)
+        NaN where a subject failed.
+    status : ndarray of object (n, n_arms)
+        'ok', or why not: as `Trajectory.status`.
+    messages : dict of (subject, arm) to str
+        What happened to each that failed: when, after which dose, the state at fault.
+    crossing : ndarray (n, n_arms)
+        Day on which the observable of `Below` fell below its threshold; infinity if it did not, NaN if not asked.
+    """
+
+    values: np.ndarray
+    status: np.ndarray
+    messages: dict[tuple[int, int], str]
+    crossing: np.ndarray
+
+
+def simulate_cohort(
+    patients: Sequence[Patient],
+    thetas: Sequence[Mapping[str, float]],
+    regimens: Sequence[Sequence[Regimen]],
+    times: np.ndarray,
+    observables: Sequence[str],
+    *,
+    knock_out: Collection[str] = (),
+    below: Below | None = None,
+    rtol: float = RTOL,
+    atol: float = ATOL,
+    max_steps: int = MAX_STEPS,
+) -> Cohort:
+    """Simulate n subjects, each under n_arms regimens.
+
+    Parameters
+    ----------
+    patients : sequence of Patient, n
+    thetas : sequence of mapping, n
+        The draw of each subject.
+    regimens : sequence of sequence of (doses, courses), n of n_arms
+    times : ndarray (n_times,)
+        Output days, increasing.
+    observables : sequence of str
+    knock_out : collection of str
+        Arms of action switched off in every arm.
+    below : Below, optional
+
+    Returns
+    -------
+    Cohort
+        A subject that fails is a status with a message; it stops nobody else.
+    """
+    n, n_arms = len(patients), len(regimens[0]) if regimens else 0
+    values = np.full((n, n_arms, len(times), len(observables)), np.nan)
+    status = np.full((n, n_arms), "ok", dtype=object)
+    crossing = np.full((n, n_arms), np.nan)
+    messages: dict[tuple[int, int], str] = {}
+    cohort = Cohort(values, status, messages, crossing)
+    start = _Starts(patients, thetas, knock_out)
+    for products, members in _groups(regimens).items():
+        group = _Group(start, products, members, regimens)
+        group.run(cohort, times, observables, below, (rtol, atol, max_steps))
+    return cohort
+
+
+def _groups(regimens: Sequence[Sequence[Regimen]]) -> dict[tuple[str, ...], list[int]]:
+    """Arms by the products that they give: one set of parameters each."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for a, (doses, _) in enumerate(regimens[0] if regimens else ()):
+        groups.setdefault(products_of(doses), []).append(a)
+    return groups
+
+
+class _Starts:
+    """The subjects placed, once per number of product slots: no product has a say before its first dose."""
+
+    def __init__(
+        self, patients: Sequence[Patient], thetas: Sequence[Mapping[str, float]], knock_out: Collection[str]
+    ) -> None:
+        self.patients, self.thetas, self.knock_out = patients, thetas, tuple(knock_out)
+        self.own = [own_parameters(p) for p in patients]
+        self._placed: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]] = {}
+
+    def parameters(self, model: Model, products: tuple[str, ...]) -> np.ndarray:
+        """Parameters of each subject, (n, n_parameters)."""
+        common: dict[tuple[str, str, int], np.ndarray] = {}
+        rows = np.empty((len(self.patients), len(model.parameters)))
+        for j, (patient, theta) in enumerate(zip(self.patients, self.thetas, strict=True)):
+            key = (patient.species, patient.disease, id(theta))
+            if key not in common:
+                common[key] = common_parameters(
+                    model, patient.species, patient.disease, products, theta, self.knock_out
+                )
+            rows[j] = common[key]
+            for name, value in self.own[j].items():
+                rows[j, model.parameter_index[name]] = value
+        return rows
+
+    def placed(
+        self, kernels: Compiled, products: tuple[str, ...]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+        """States, parameters, inputs and messages of each subject under these products."""
+        model = kernels.model
+        rows = self.parameters(model, products)
+        if model.slots not in self._placed:
+            found = place(kernels, self.patients, rows)
+            self._placed[model.slots] = found.states, found.parameters, found.inputs, found.messages
+        states, first, inputs, messages = self._placed[model.slots]
+        at = [model.parameter_index[name] for name in _FOUND]
+        rows[:, at] = first[:, at]
+        return states, rows, inputs, messages
+
+
+class _Group:
+    """Arms that give the same products."""
+
+    def __init__(
+        self,
+        start: _Starts,
+        products: tuple[str, ...],
+        members: list[int],
+        regimens: Sequence[Sequence[Regimen]],
+    ) -> None:
+        self.kernels = compiled(max(1, len(products)))
+        self.patients, self.members, self.regimens = start.patients, members, regimens
+        self.states, self.parameters, self.inputs, self.unplaced = start.placed(self.kernels, products)
+
+    def run(
+        self,
+        cohort: Cohort,
+        times: np.ndarray,
+        observables: Sequence[str],
+        below: Below | None,
+        control: tuple[float, float, int],
+    ) -> None:
+        """Integrate, and write the rows of this group's arms."""
+        from mscrenal.model import stepper
+
+        model = self.kernels.model
+        n, n_arms = len(self.patients), len(self.members)
+        plan, schedules = self._schedules()
+        offsets = np.concatenate(([0], np.cumsum([len(s.edges) for s in schedules]))).astype(np.int64)
+        picked = np.array([model.observable_names.index(o) for o in observables], dtype=np.int32)
+        seen = np.full((n, n_arms, len(times), len(picked)), np.nan)
+        final = np.full((n, n_arms, len(model.states)), np.nan)
+        code, fault = np.zeros((n, n_arms), dtype=np.int64), np.zeros((n, n_arms), dtype=np.int64)
+        reached, crossing = np.full((n, n_arms), np.nan), np.full((n, n_arms), np.nan)
+        beyond = (-1.0, 0.0, 0.0)
+        if below is not None:
+            index = model.observable_names.index(below.observable)
+            beyond = (float(index), float(below.threshold), float(below.limit_day))
+        rtol, atol, max_steps = control
+        stepper.population(
+            self.kernels.system, self.parameters, np.ascontiguousarray(self.states), plan, offsets,
+            np.concatenate([s.edges for s in schedules]), np.concatenate([s.inputs for s in schedules]),
+            np.concatenate([s.boluses for s in schedules]), np.concatenate([s.resets for s in schedules]),
+            np.ascontiguousarray(times, dtype=np.float64), picked, rtol, atol, max_steps, beyond,
+            seen, final, code, reached, fault, crossing,
+        )  # fmt: skip
+        arms = self.members
+        cohort.values[:, arms], cohort.crossing[:, arms] = seen, crossing
+        self._report(cohort, final, code, reached, fault, times[-1], max_steps)
+
+    def _schedules(self) -> tuple[np.ndarray, list[Schedule]]:
+        """Which schedule each subject follows in each arm, (n, n_arms), and the schedules, each once."""
+        model = self.kernels.model
+        known: dict[object, int] = {}
+        schedules: list[Schedule] = []
+        plan = np.zeros((len(self.patients), len(self.members)), dtype=np.int64)
+        for j, patient in enumerate(self.patients):
+            background = self.inputs[j]
+            for k, a in enumerate(self.members):
+                doses, courses = self.regimens[j][a]
+                key = (patient.onset_days, patient.drugs, doses, courses)
+                if key not in known:
+                    known[key] = len(schedules)
+                    schedules.append(schedule_of(model, -patient.onset_days, background, doses, courses))
+                plan[j, k] = known[key]
+        return plan, schedules
+
+    def _report(
+        self,
+        cohort: Cohort,
+        final: np.ndarray,
+        code: np.ndarray,
+        reached: np.ndarray,
+        fault: np.ndarray,
+        end: float,
+        max_steps: int,
+    ) -> None:
+        """Statuses, messages, and NaN wherever there is no result."""
+        model = self.kernels.model
+        for k, a in enumerate(self.members):
+            error = self._mass_errors(final[:, k], a, end)
+            for j in np.flatnonzero((code[:, k] != 0) | ~(error <= MASS_BALANCE_TOLERANCE)):
+                status = STATUSES[code[j, k]]
+                if status == "initial-state":
+                    message = self.unplaced[j]
+                elif status == "ok":
+                    status, message = "mass-balance", mass_message(error[j], end)
+                else:
+                    message = explain_failure(model, status, reached[j, k], fault[j, k], max_steps)
+                if status != "initial-state":
+                    message += last_dose(self.regimens[j][a][0], end)
+                cohort.status[j, a], cohort.messages[int(j), a] = status, message
+                cohort.values[j, a], cohort.crossing[j, a] = np.nan, np.nan
+
+    def _mass_errors(self, final: np.ndarray, arm: int, end: float) -> np.ndarray:
+        """Largest relative error of the mass balance of any product, (n,)."""
+        worst = np.zeros(len(self.patients))
+        balance: dict[tuple[Dose, ...], list[tuple[float, list[int]]]] = {}
+        for j in range(len(self.patients)):
+            doses = self.regimens[j][arm][0]
+            if doses not in balance:
+                balance[doses] = given_and_held(self.kernels.model, doses, end)
+            for given, held in balance[doses]:
+                worst[j] = max(worst[j], abs(final[j, held].sum() - given) / given)
+        return worst
