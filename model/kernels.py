@@ -13,7 +13,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -245,6 +246,27 @@ def _load(
     path: Path, kernels: Mapping[str, int], *, integrator: bool = False, sensitivities: bool = False
 ) -> _Kernels:
     """Import generated code and compile it, or take from disk what this interpreter compiled before."""
+    with _numba_keeps_in(path.parent):
+        return _load_here(path, kernels, integrator, sensitivities)
+
+
+@contextmanager
+def _numba_keeps_in(folder: Path) -> Iterator[None]:
+    """What numba compiles meanwhile is kept in `folder`, unless the user said where.
+
+    Left alone it would write beside the installed files, and refuse where it cannot.
+    """
+    import numba as nb
+
+    given = nb.config.CACHE_DIR
+    nb.config.CACHE_DIR = given or str(folder)
+    try:
+        yield
+    finally:
+        nb.config.CACHE_DIR = given
+
+
+def _load_here(path: Path, kernels: Mapping[str, int], integrator: bool, sensitivities: bool) -> _Kernels:
     import numba as nb
 
     module = _module(path)

@@ -238,12 +238,7 @@ def place_all(system, tables, subjects, initial, backgrounds, wanted, pulls, cod
 
 _ROWS, _TABLE = nb.int32[::1], nb.int32[:, ::1]
 TABLES = types.NamedTuple(
-    [_ROWS] * 3
-    + [_TABLE] * 2
-    + [_ROWS, nb.float64[::1]]
-    + [_ROWS] * 5
-    + [_TABLE, _ROWS, _TABLE] * 2
-    + [_ROWS],
+    [*[_ROWS] * 3, _TABLE, _TABLE, _ROWS, nb.float64[::1], *[_ROWS] * 5, *[_TABLE, _ROWS, _TABLE] * 2, _ROWS],
     PlacementTables,
 )
 

@@ -95,14 +95,14 @@ def solve_reference(
     seen = np.empty((len(times), len(compiled.model.observables)))
     for k, u in enumerate(shown):
         compiled.observe(np.ascontiguousarray(states[k]), parameters, u, seen[k])
-    return Solution(states, seen, "ok", "", y)
+    return Solution(states, seen, "ok", "", y, float(times[-1]))
 
 
 def _failed(compiled: Compiled, times: np.ndarray, status: str, message: str, y: np.ndarray) -> Solution:
     nothing = [
         np.full((len(times), len(x)), np.nan) for x in (compiled.model.states, compiled.model.observables)
     ]
-    return Solution(*nothing, status, message, y)
+    return Solution(*nothing, status, message, y, float(times[-1]))
 
 
 class _Runner:

@@ -42,6 +42,7 @@ from mscrenal.model.stepper import (
     RATES,
     RATES_BY_PARAMETER,
     SAFETY,
+    SHORTEST,
     SHRINK,
     SLOPES,
     SYSTEM,
@@ -328,11 +329,11 @@ def advance_with(
                     error = -1.0
         if not 0.0 <= error <= 1.0:
             rejected = True
-            lost = error < 0.0
+            lost = error < 0.0 and w[w.shape[0] - 1] == w[w.shape[0] - 1]
             h *= max(SHRINK, SAFETY * error**-0.25) if 1.0 < error < 1e30 else 0.1
-            if t + 0.01 * h <= t:
+            if h < SHORTEST or t + 0.01 * h <= t:
                 fault[0] = lowest(z)
-                return PIVOT_LOST if lost else UNDERFLOW if error == error else NON_FINITE, t, h, steps
+                return PIVOT_LOST if lost else UNDERFLOW if error >= 0.0 else NON_FINITE, t, h, steps
             continue
         for i in range(n):
             before[i], f_before[i] = y[i], f0[i]
@@ -353,11 +354,18 @@ def advance_with(
 
 
 @jit
-def emit_with(system, tables, y, s, e, seen_row, slopes_row, picked, use_seen, q, o, oj, by_seen):
-    """Observables of one time and their derivatives, slopes_row (n_picked, n_blocks, LANES)."""
-    call3(system.kernels[OBSERVE], y, e, o)
-    call3(system.kernels[OBSERVE_SLOPES], y, e, oj)
-    call3(system.kernels[OBSERVE_BY_PARAMETER], y, e, by_seen)
+def emit_with(
+    system, tables, y, s, e, seen_row, slopes_row, picked, use_seen, q, o, oj, by_seen, floor, clean
+):
+    """Observables of one time and their derivatives, slopes_row (n_picked, n_blocks, LANES); as `emit`."""
+    fine = True
+    for i in range(y.shape[0]):
+        if not y[i] >= floor:
+            fine = False
+        clean[i] = max(y[i], 0.0)
+    call3(system.kernels[OBSERVE], clean, e, o)
+    call3(system.kernels[OBSERVE_SLOPES], clean, e, oj)
+    call3(system.kernels[OBSERVE_BY_PARAMETER], clean, e, by_seen)
     slopes_row[:] = 0.0
     for k in range(picked.shape[0]):
         seen_row[k] = o[picked[k]]
@@ -369,6 +377,7 @@ def emit_with(system, tables, y, s, e, seen_row, slopes_row, picked, use_seen, q
             for x in range(use_seen.shape[0]):
                 if tables.observed_rows[use_seen[x, 0]] == picked[k]:
                     add_row(row, 0, q[block], use_seen[x, 1], by_seen[use_seen[x, 0]])
+    return fine
 
 
 @jit
@@ -425,32 +434,26 @@ def integrate_with(
     stages, trial = np.empty((n_blocks, STAGES + 1, n * LANES)), np.empty(n * LANES)
     jump, leap = np.empty(n), np.empty(s.shape)
     y_start, s_start = y.copy(), s.copy()
+    floor = -(1e-6 + 100.0 * atol)  # as of `integrate`
     moving = np.empty(0)
     horizon = times[times.shape[0] - 1]
     cursor, total = 0, 0
     t = edges[0]
     for x in range(edges.shape[0]):
+        if edges[x] > horizon:
+            break  # what is given later shows nowhere
         t = edges[x]
         stop = min(edges[x + 1], horizon) if x + 1 < edges.shape[0] else horizon
         for i in range(u.shape[0]):
             u[i] = inputs[x, i]
         constants_of(system, p, u, e)
         if cursor < times.shape[0] and times[cursor] == t:
-            emit_with(
-                system,
-                tables,
-                y,
-                s,
-                e,
-                seen[cursor],
-                seen_slopes[cursor],
-                picked,
-                use_seen,
-                q,
-                o,
-                oj,
-                by_seen,
-            )
+            if not emit_with(
+                system, tables, y, s, e, seen[cursor], seen_slopes[cursor], picked, use_seen, q, o, oj, by_seen,
+                floor, work[7],
+            ):  # fmt: skip
+                fault[0] = lowest(y)
+                return NON_FINITE, t, total
             cursor += 1
         if stop <= t:
             break
@@ -505,26 +508,19 @@ def integrate_with(
             if code != OK:
                 return code, t, total
             if cursor < times.shape[0] and times[cursor] == t and t < stop:
-                emit_with(
-                    system,
-                    tables,
-                    y,
-                    s,
-                    e,
-                    seen[cursor],
-                    seen_slopes[cursor],
-                    picked,
-                    use_seen,
-                    q,
-                    o,
-                    oj,
-                    by_seen,
-                )
+                if not emit_with(
+                    system, tables, y, s, e, seen[cursor], seen_slopes[cursor], picked, use_seen, q, o, oj, by_seen,
+                    floor, work[7],
+                ):  # fmt: skip
+                    fault[0] = lowest(y)
+                    return NON_FINITE, t, total
                 cursor += 1
-    if cursor < times.shape[0]:
-        emit_with(
-            system, tables, y, s, e, seen[cursor], seen_slopes[cursor], picked, use_seen, q, o, oj, by_seen
-        )
+    if cursor < times.shape[0] and not emit_with(
+        system, tables, y, s, e, seen[cursor], seen_slopes[cursor], picked, use_seen, q, o, oj, by_seen,
+        floor, work[7],
+    ):  # fmt: skip
+        fault[0] = lowest(y)
+        return NON_FINITE, t, total
     return OK, t, total
 
 
@@ -534,7 +530,7 @@ TABLES = types.NamedTuple([_ROWS, _ROWS] + [_TABLE, _ROWS, _TABLE] * 2, TangentT
 
 def compile_all() -> None:
     """Compile what Python calls, or load it from disk."""
-    integrate_with.compile(
-        (SYSTEM, TABLES, V, M, V, M, _TABLE, _TABLE, V, M, M, nb.boolean[::1], V, _ROWS)
-        + (nb.float64, nb.float64, nb.int64, M, nb.float64[:, :, :, ::1], nb.int64[::1])
-    )
+    number, results = nb.float64, (M, nb.float64[:, :, :, ::1], nb.int64[::1])
+    course = (V, M, M, nb.boolean[::1], V, _ROWS)  # edges, inputs, boluses, resets, times, picked
+    start = (V, M, V, M, _TABLE, _TABLE)  # y, s, p, q, use, use_seen
+    integrate_with.compile((SYSTEM, TABLES, *start, *course, number, number, nb.int64, *results))

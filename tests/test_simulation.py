@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mscrenal.calibration import draws
-from mscrenal.model import ARMS_OF_ACTION, ROUTES, Dose, DrugCourse, Patient, RegimenError, simulate
+from mscrenal.model import ARMS_OF_ACTION, ROUTES, Dose, DrugCourse, Patient, RegimenError
 from mscrenal.model import simulate as simulate_function
 from mscrenal.model.simulate import prepare, simulate_subject
 
 module = __import__("sys").modules["mscrenal.model.simulate"]
+# What is stated here is exact; that the tolerance by default is good enough is test_solver's to say.
+simulate = partial(simulate_function, rtol=1e-8, atol=1e-12)
 DKD = Patient(drugs=("ras",))
 RAT = Patient(species="rat", disease="stz")
 # The patient's own cells: without rejection the fate of the cells is linear in the dose.
@@ -320,8 +322,8 @@ def test_parameters_that_are_no_numbers_end_as_a_status():
         simulate(RAT, doses, theta={"tnf_turnover": float("nan")}, times=[0.0, 10.0, 20.0]),
         "non-finite",
         "day",
-        "tnf_kidney",
-        "Last dose: day 15",
+        "State at fault: tnf_kidney",
+        "Last dose: day 0",
     )
     failed(
         simulate(DKD, doses, theta={"tnf_turnover": float("nan")}, times=[0.0, 10.0]),
@@ -332,16 +334,22 @@ def test_parameters_that_are_no_numbers_end_as_a_status():
 
 def test_absurd_parameters_end_as_a_status():
     run = simulate(RAT, [Dose(0, 1.0, "UC")], theta={"tnf_turnover": 1e300}, times=[0.0, 10.0])
-    assert run.status in ("step-underflow", "non-finite", "budget")
-    failed(run, run.status, "day", "Fastest state", "Last dose: day 0")
+    assert run.status in ("step-underflow", "non-finite", "budget", "pivot-lost")
+    failed(run, run.status, "stopped at day", "State at fault", "Last dose: day 0")
 
 
 def test_an_exhausted_budget_says_day_state_and_last_dose(monkeypatch):
     monkeypatch.setattr(module, "solve", partial(module.solve, max_steps=4))
     run = simulate_function(DKD, [Dose(0, 1.0, "UC"), Dose(7, 1.0, "UC")], times=[0.0, 5.0, 30.0])
-    failed(run, "budget", "stopped near day", "Fastest state", "Last dose: day 7")
-    # The day is where the integration stood, not whatever the solver's memory held.
-    assert 0 <= float(run.message.split("near day ")[1].split(":")[0]) < 8
+    failed(
+        run,
+        "budget",
+        "stopped at day",
+        "the budget of 4 steps is spent",
+        "State at fault: ",
+        "Last dose: day 0",
+    )
+    assert 0 <= float(run.message.split("at day ")[1].split(":")[0]) < 1
 
 
 def test_a_failure_without_doses_names_none(monkeypatch):

@@ -66,7 +66,7 @@ def by_radau(kernels, subject, schedule: Schedule, times: np.ndarray) -> np.ndar
 def test_observables_agree_with_radau_to_five_digits(k):
     patient, doses, courses = CASES[k]
     kernels, subject = prepare(patient, (doses[0].product,), DRAWS.at(k))
-    run = simulate_subject(kernels, subject, doses, courses, TIMES)
+    run = simulate_subject(kernels, subject, doses, courses, TIMES, rtol=1e-8, atol=1e-12)
     assert run.status == "ok", run.message
     schedule = schedule_of(kernels.model, subject.day, subject.inputs, doses, courses)
     reference = by_radau(kernels, subject, schedule, TIMES)
@@ -101,13 +101,14 @@ def test_tighter_tolerances_converge():
 # With all arms knocked out nothing acts back on the host: a healthy one stands still, and exposure is linear.
 
 HEALTHY = Patient(disease="healthy")
+TIGHT = {"rtol": 1e-9, "atol": 1e-13}
 DAYS = np.array([0.0, 0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 9.0])
 
 
 def exposed(product: str, route: str = "IV", duration: float = 0.0):
     kernels, subject = prepare(HEALTHY, (product,), {}, ARMS_OF_ACTION)
     values = dict(zip(kernels.model.parameter_names, subject.parameters, strict=True))
-    run = simulate_subject(kernels, subject, [Dose(0, 1.0, product, route, duration)], (), DAYS)
+    run = simulate_subject(kernels, subject, [Dose(0, 1.0, product, route, duration)], (), DAYS, **TIGHT)
     assert run.status == "ok", run.message
     return run, values
 
