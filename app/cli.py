@@ -183,14 +183,16 @@ def _finish(result: Any, out: Path | None, as_json: bool) -> None:
     failures = list(getattr(result, "failures", ()))
     if failures:
         console = error_console()
-        console.print(f"[bold]{len(failures)} subjects failed[/bold] and are left out of the statistics:")
+        n_failed = getattr(result, "n_failed", len(failures))  # a large population lists only the first
+        console.print(f"[bold]{n_failed:,} subjects failed[/bold] and are left out of the statistics:")
         for failure in failures[:5]:
             place = ", ".join(
                 f"{key} {failure[key]}" for key in ("scenario", "arm", "draw", "patient") if key in failure
             )
             console.print(Text(f"  {place}: {failure['status']}: {failure['message']}"), soft_wrap=True)
-        if len(failures) > 5:
-            console.print(f"  and {len(failures) - 5} more, all in --json and --out.")
+        if n_failed > 5:
+            listed = "all" if n_failed == len(failures) else f"the first {len(failures)}"
+            console.print(f"  and {n_failed - 5:,} more, {listed} in --json and --out.")
         raise typer.Exit(3)
 
 
@@ -338,6 +340,56 @@ def simulate(
         _finish(result, folder, as_json)
 
 
+@main.command(
+    epilog="Example:  [bold]mscrenal population uc-dn-weekly --patients 20000 --endpoint egfr_change[/bold]"
+)
+def population(
+    scenario: ScenarioName,
+    endpoint: Endpoints = None,
+    horizon: Horizon = None,
+    patients: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="Size of the virtual population.")
+    ] = 10_000,
+    draws: Annotated[
+        int,
+        typer.Option(
+            min=1, max=100_000, help="Draws of the parameters, which patients share out among themselves."
+        ),
+    ] = 200,
+    seed: Seed = 1,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    as_json: Json = False,
+    out: Out = None,
+    egfr: Egfr = None,
+    uacr: Uacr = None,
+    hba1c: Hba1c = None,
+    age: Age = None,
+    sex: Sex = None,
+    weight: Weight = None,
+    drug: Drugs = None,
+) -> None:
+    """A large virtual population: each patient with a draw, through every arm, in little memory."""
+    with clear_errors():
+        folder = _output(out)
+        api = import_module("mscrenal.scenarios")
+        covariates = _patient(
+            egfr=egfr, uacr=uacr, hba1c=hba1c, age=age, sex=sex, weight_kg=weight, drugs=drug
+        )
+        wanted = Changes(horizon, tuple(endpoint or ()), covariates).apply(api.load_scenario(scenario))
+        with progress_bar(wanted.name) as step:
+            result = api.population(
+                wanted,
+                patients=patients,
+                draws=draws,
+                seed=seed,
+                workers=workers,
+                cluster=cluster,
+                progress=step,
+            )
+        _finish(result, folder, as_json)
+
+
 @main.command(epilog="Example:  [bold]mscrenal explain uc-dn-weekly --endpoint uacr_percent_change[/bold]")
 def explain(
     scenario: ScenarioName,
@@ -402,6 +454,27 @@ def facts(
         with progress_bar("facts") as step:
             result = api.facts(draws=draws, seed=seed, workers=workers, progress=step)
         _finish(result, folder, as_json)
+
+
+@main.command(epilog="Example:  [bold]mscrenal verify[/bold]")
+def verify(workers: Workers = None, as_json: Json = False, out: Out = None) -> None:
+    """Check the numerics on this machine: independent solvers, finite differences, invariants.
+
+    Leaves with code 3 if a check does not pass.
+    """
+    with clear_errors():
+        folder = _output(out)
+        api = import_module("mscrenal.scenarios")
+        with progress_bar("verify") as step:
+            result = api.verify(workers=workers, progress=step)
+        _finish(result, folder, as_json)
+    if not result.passed:
+        failed = [check.name for check in result.checks if not check.passed]
+        error_console().print(
+            f"[bold]{len(failed)} of {len(result.checks)} checks do not pass:[/bold] {', '.join(failed)}. "
+            "Numbers computed on this machine are not to be trusted; please report the table above."
+        )
+        raise typer.Exit(3)
 
 
 @main.command(

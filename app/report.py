@@ -71,7 +71,7 @@ def render(result: Any) -> str:
             result.extrapolated,
             "Nothing recorded.",
         ),
-        *_failures(result.failures),
+        *_failures(result.failures, getattr(result, "n_failed", len(result.failures))),
         *_provenance(result.provenance),
     ]
     title = escape(f"mscrenal {result.command}: {result.title}")
@@ -214,13 +214,14 @@ def _list(title: str, notes: Sequence[str], none: str) -> list[str]:
     return [heading, "<ul>" + "".join(f"<li>{escape(str(note))}</li>" for note in notes) + "</ul>"]
 
 
-def _failures(failures: Sequence[Any]) -> list[str]:
+def _failures(failures: Sequence[Any], total: int) -> list[str]:
     if not failures:
         return ["<h2>Failed subjects</h2>", '<p class="note">None.</p>']
     keys = list(failures[0])
     rows = tuple(tuple("" if f[key] is None else str(f[key]) for key in keys) for f in failures)
     words = frozenset(range(len(keys)))
-    table = TextTable(f"{len(failures)} left out of the statistics", tuple(keys), rows, words)
+    more = "" if total == len(failures) else f", of which the first {len(failures)}"
+    table = TextTable(f"{total:,} left out of the statistics{more}", tuple(keys), rows, words)
     return ["<h2>Failed subjects</h2>", *_tables([table])[1:]]
 
 

@@ -7,7 +7,7 @@ theorem), infusions, boluses and resets, the integration itself (`mscrenal.model
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,27 @@ import numpy as np
 from mscrenal.model.build import Model
 from mscrenal.model.declare import nearest
 from mscrenal.model.definition import sampled_parameters
+from mscrenal.model.drugs import DRUGS
 from mscrenal.model.initial import InitialStateError, Subject, given_states, parameter_sources, pulls_of
 from mscrenal.model.kernels import Compiled, with_gradient
 from mscrenal.model.patient import Patient
 from mscrenal.model.placement import ANCHORS, BALANCED_BY, history_states, unknown_states
 from mscrenal.model.processes.variability import RANDOM_EFFECTS
-from mscrenal.model.simulate import Dose, DrugCourse, prepare, products_of, schedule_of
+from mscrenal.model.simulate import (
+    MASS_BALANCE_TOLERANCE,
+    Dose,
+    DrugCourse,
+    _check_times,
+    _mass_error,
+    last_dose,
+    mass_message,
+    prepare,
+    products_of,
+    schedule_of,
+)
 from mscrenal.model.solve import MAX_STEPS, STATUSES, Schedule, explain_failure
 
-__all__ = ["Gradient", "Seeds", "gradient", "gradient_of_subject", "seeds_of"]
+__all__ = ["Gradient", "PreparedGradient", "Seeds", "gradient", "gradient_of_subject", "seeds_of"]
 
 # A gradient is used beside its value: the tolerance of both.
 RTOL, ATOL = 1e-5, 1e-7
@@ -80,6 +92,7 @@ def gradient(
     observables: Sequence[str],
     *,
     knock_out: Collection[str] = (),
+    resets: Sequence[float] = (),
     rtol: float = RTOL,
     atol: float = ATOL,
 ) -> Gradient:
@@ -87,7 +100,7 @@ def gradient(
 
     Parameters
     ----------
-    patient, doses, courses, theta, knock_out
+    patient, doses, courses, theta, knock_out, resets
         As of `mscrenal.model.simulate.simulate`.
     names : sequence of str
         Of `sampled_parameters` and of `RANDOM_EFFECTS`. One that the subject does not use has derivative 0.
@@ -95,7 +108,8 @@ def gradient(
         Output times in days, increasing.
     observables : sequence of str
     rtol, atol : float
-        Of the state, and of its derivative by the logarithm of each name (by the name itself where it is 0).
+        Of the state, and ten times that of its derivative by the logarithm of each name (where that is 0: by
+        the name itself, in units of its spread for a random effect).
 
     Returns
     -------
@@ -104,24 +118,113 @@ def gradient(
     Raises
     ------
     KeyError
-        For an unknown name or observable.
+        For an unknown name or observable, with the nearest that there is.
+    RegimenError, ValueError
+        As of `simulate`.
+
+    Examples
+    --------
+    >>> from mscrenal.model import Dose, Patient
+    >>> found = gradient(Patient(), [Dose(0, 1.0, "UC")], [], {}, ["nephron_loss_rate"], [0, 84], ["egfr"])
+    >>> found.derivatives.shape
+    (2, 1, 1)
     """
-    at = np.asarray(times, dtype=np.float64)
-    products = products_of(doses)
-    try:
-        kernels, subject = prepare(patient, products, theta, knock_out)
-    except InitialStateError as error:
-        nothing = np.full((len(at), len(observables)), np.nan)
-        empty = np.full((*nothing.shape, len(names)), np.nan)
-        return Gradient(at, nothing, empty, tuple(observables), tuple(names), "initial-state", str(error))
-    kernels = with_gradient(kernels.model.slots)
-    directions = _directions(kernels, patient, products, names, knock_out)
-    seeds = seeds_of(kernels, subject, directions)
-    scale = np.array([abs(theta.get(n, _median(n))) or 1.0 for n in names])
-    schedule = schedule_of(kernels.model, subject.day, subject.inputs, doses, courses)
-    return gradient_of_subject(
-        kernels, subject, schedule, seeds, at, observables, names, scale=scale, rtol=rtol, atol=atol
+    ready = PreparedGradient(
+        patient, doses, courses, names, times, observables, knock_out=knock_out, resets=resets
     )
+    return ready.at(theta, rtol=rtol, atol=atol)
+
+
+class PreparedGradient:
+    """One subject under one regimen, to be simulated with its derivatives at many values of the parameters.
+
+    What the values do not change (schedule, directions) is made once. Arguments and errors as of `gradient`.
+    """
+
+    def __init__(
+        self,
+        patient: Patient,
+        doses: Sequence[Dose],
+        courses: Sequence[DrugCourse],
+        names: Sequence[str],
+        times: Sequence[float] | np.ndarray,
+        observables: Sequence[str],
+        *,
+        knock_out: Collection[str] = (),
+        resets: Sequence[float] = (),
+    ) -> None:
+        self.patient, self.doses, self.courses = patient, tuple(doses), tuple(courses)
+        self.names, self.observables, self.knock_out = tuple(names), tuple(observables), tuple(knock_out)
+        self.resets = tuple(resets)
+        self.times = np.array(times, dtype=np.float64)
+        _check_times(self.times, patient)
+        self.products = products_of(doses)
+        self.kernels = with_gradient(max(1, len(self.products)))
+        model = self.kernels.model
+        _check_observables(model, self.observables)
+        self._directions = _directions(self.kernels, patient, self.products, self.names, self.knock_out)
+        background = np.zeros(len(model.inputs))
+        for drug in patient.drugs:
+            background[model.input_index[DRUGS[drug].level]] = 1.0
+        self._schedule = schedule_of(model, -patient.onset_days, background, doses, courses, resets)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Machine code has addresses of one process: another one prepares it anew.
+        given = (self.patient, self.doses, self.courses, self.names, self.times, self.observables)
+        return _prepared, (*given, self.knock_out, self.resets)
+
+    def at(
+        self,
+        theta: Mapping[str, float],
+        eta: Mapping[str, float] | None = None,
+        *,
+        rtol: float = RTOL,
+        atol: float = ATOL,
+    ) -> Gradient:
+        """Values and derivatives at these parameters.
+
+        Parameters
+        ----------
+        theta : mapping of str to float
+            By the names of `sampled_parameters`; missing ones take their median.
+        eta : mapping of str to float, optional
+            Random effects in place of the patient's.
+        """
+        patient = self.patient if not eta else self.patient.replace(eta=dict(self.patient.eta) | dict(eta))
+        try:
+            _, subject = prepare(patient, self.products, theta, self.knock_out)
+            seeds = seeds_of(self.kernels, subject, self._directions)
+        except (InitialStateError, np.linalg.LinAlgError) as error:
+            nothing = np.full((len(self.times), len(self.observables)), np.nan)
+            empty = np.full((*nothing.shape, len(self.names)), np.nan)
+            return Gradient(
+                self.times, nothing, empty, self.observables, self.names, "initial-state", str(error)
+            )
+        size = {**patient.eta, **theta}
+        scale = np.array([abs(size.get(n, _median(n))) or _unit(n) for n in self.names])
+        found, final, reached = _integrated(
+            self.kernels, subject, self._schedule, seeds, self.times, self.observables, self.names,
+            scale, rtol, atol, MAX_STEPS,
+        )  # fmt: skip
+        return self._checked(found, final, reached)
+
+    def _checked(self, found: Gradient, final: np.ndarray, reached: float) -> Gradient:
+        """As `simulate` has it: no numbers if part of a dose is missing, and the last dose in what a failure says."""
+        status, message = found.status, found.message
+        if status == "ok":
+            end = float(self.times[-1])
+            error = _mass_error(self.kernels.model, final, self.doses, end, self.resets, ())
+            if error <= MASS_BALANCE_TOLERANCE:
+                return found
+            status, message, reached = "mass-balance", mass_message(error, end), end
+        message += last_dose(self.doses, reached)
+        values, derivatives = np.full_like(found.values, np.nan), np.full_like(found.derivatives, np.nan)
+        return replace(found, values=values, derivatives=derivatives, status=status, message=message)
+
+
+def _prepared(*given: Any) -> PreparedGradient:
+    *first, knock_out, resets = given
+    return PreparedGradient(*first, knock_out=knock_out, resets=resets)
 
 
 def gradient_of_subject(
@@ -146,23 +249,39 @@ def gradient_of_subject(
     scale : ndarray (m,), optional
         Size of a step in each direction that matters: the error of a derivative times this is held to the tolerance.
     """
+    _check_observables(kernels.model, observables)
+    scale = np.ones(seeds.state.shape[1]) if scale is None else scale
+    return _integrated(
+        kernels, subject, schedule, seeds, times, observables, names, scale, rtol, atol, max_steps
+    )[0]
+
+
+def _integrated(
+    kernels: Compiled,
+    subject: Subject,
+    schedule: Schedule,
+    seeds: Seeds,
+    times: np.ndarray,
+    observables: Sequence[str],
+    names: Sequence[str],
+    scale: np.ndarray,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+) -> tuple[Gradient, np.ndarray, float]:
+    """The gradient, the state (n_states,) at the end, and the day up to which it came."""
     from mscrenal.model import tangent
 
-    model = kernels.model
+    model, m = kernels.model, seeds.state.shape[1]
     if kernels.tangent is None:
         raise ValueError("these kernels hold no sensitivities. Use mscrenal.model.kernels.with_gradient.")
-    for name in observables:
-        if name not in model.observables:
-            raise KeyError(f"No observable {name!r}.{nearest(name, model.observables)}")
-    m = seeds.state.shape[1]
-    scale = np.ones(m) if scale is None else scale
     moving = np.flatnonzero(np.any(seeds.parameters != 0.0, axis=1))
     values = np.full((len(times), len(observables)), np.nan)
     initial = _blocks(seeds.state * scale, tangent.LANES)
     found = np.full((*values.shape, len(initial), tangent.LANES), np.nan)
-    fault = np.zeros(1, dtype=np.int64)
+    fault, y = np.zeros(1, dtype=np.int64), subject.state.copy()
     code, reached, _ = tangent.integrate_with(
-        kernels.system, kernels.tangent, subject.state.copy(), initial, subject.parameters,
+        kernels.system, kernels.tangent, y, initial, subject.parameters,
         _blocks(seeds.parameters[moving] * scale, tangent.LANES), _used(kernels.by_rate, moving),
         _used(kernels.by_seen, moving), schedule.edges, schedule.inputs, schedule.boluses, schedule.resets,
         np.ascontiguousarray(times, dtype=np.float64),
@@ -174,9 +293,16 @@ def gradient_of_subject(
     if status != "ok":
         values[:], slopes[:] = np.nan, np.nan
         message = explain_failure(model, status, reached, int(fault[0]), max_steps)
-    return Gradient(
+    out = Gradient(
         np.asarray(times), values, slopes / scale, tuple(observables), tuple(names), status, message
     )
+    return out, y, float(reached)
+
+
+def _check_observables(model: Model, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in model.observables:
+            raise KeyError(f"No observable {name!r}.{nearest(name, model.observables)}")
 
 
 def _blocks(columns: np.ndarray, lanes: int) -> np.ndarray:
@@ -200,6 +326,11 @@ def _median(name: str) -> float:
     return 0.0 if name in RANDOM_EFFECTS else sampled_parameters()[name].value
 
 
+def _unit(name: str) -> float:
+    """A size for what is zero: of a random effect, its spread."""
+    return RANDOM_EFFECTS[name].sd if name in RANDOM_EFFECTS else 1.0
+
+
 def _directions(
     kernels: Compiled,
     patient: Patient,
@@ -215,6 +346,10 @@ def _directions(
     fixed = {"ckdepi_kappa", "ckdepi_alpha", "ckdepi_sex", "age"} if patient.species == "human" else set()
     fixed |= {"ageing"} | ({"titration"} if patient.insulin_share == 0 else set())
     fixed |= {f"switch_{arm}" for arm in knock_out}
+    rows: dict[str, list[int]] = {}
+    for row, (parameter, (drawn, _)) in enumerate(sources.items()):
+        if parameter not in fixed:
+            rows.setdefault(drawn, []).append(row)
     out = np.zeros((len(model.parameters), len(names)))
     for column, name in enumerate(names):
         if name in RANDOM_EFFECTS:
@@ -224,9 +359,8 @@ def _directions(
             continue
         if name not in known:
             raise KeyError(f"No sampled parameter {name!r}.{nearest(name, [*known, *RANDOM_EFFECTS])}")
-        for row, (parameter, (drawn, _)) in enumerate(sources.items()):
-            if drawn == name and parameter not in fixed:
-                out[row, column] = 1.0
+        for row in rows.get(name, ()):
+            out[row, column] = 1.0
     return out
 
 

@@ -22,6 +22,7 @@ from mscrenal.model.drugs import DRUGS
 from mscrenal.model.insults import DISEASES
 from mscrenal.model.kernels import Compiled
 from mscrenal.model.patient import Patient
+from mscrenal.model.people import People, kind_of
 from mscrenal.model.placement import ANCHORS, BALANCED_BY, history_states, unknown_states
 from mscrenal.model.processes.effectors import ARMS_OF_ACTION
 from mscrenal.model.products import PRODUCT_PARAMETERS, PRODUCTS
@@ -32,11 +33,15 @@ __all__ = [
     "Placed",
     "Subject",
     "common_parameters",
+    "common_rows",
+    "fill_own",
     "given_states",
     "own_parameters",
     "parameter_sources",
     "parameter_vector",
     "place",
+    "place_plainly",
+    "place_people",
     "pulls_of",
     "start",
 ]
@@ -91,8 +96,7 @@ def parameter_vector(
         For an unknown product or arm of action, or more products than slots.
     """
     values = common_parameters(model, patient.species, patient.disease, products, theta, knock_out)
-    for name, value in own_parameters(patient).items():
-        values[model.parameter_index[name]] = value
+    fill_own(model, People.of([patient]), values[np.newaxis])
     return values
 
 
@@ -135,27 +139,63 @@ def common_parameters(
     """What all patients of a species, a disease and a draw share, (n_parameters,); arguments as `parameter_vector`."""
     sources = parameter_sources(model, species, disease, products)
     values = np.array([theta.get(drawn, median) for drawn, median in sources.values()])
+    _switch_off(model, knock_out, values)
+    return values
+
+
+def common_rows(
+    model: Model,
+    species: str,
+    disease: str,
+    products: Sequence[str],
+    drawn: Mapping[str, np.ndarray],
+    n: int,
+    knock_out: Collection[str] = (),
+) -> np.ndarray:
+    """`common_parameters` of n subjects, one a row; `drawn` holds the draw of each subject, (n,) by name."""
+    sources = parameter_sources(model, species, disease, products)
+    rows = np.empty((n, len(sources)))
+    for i, (name, median) in enumerate(sources.values()):
+        rows[:, i] = drawn.get(name, median)
+    _switch_off(model, knock_out, rows)
+    return rows
+
+
+def _switch_off(model: Model, knock_out: Collection[str], values: np.ndarray) -> None:
     for arm in knock_out:
         if arm not in ARMS_OF_ACTION:
             raise ValueError(f"No arm of action {arm!r}.{nearest(arm, ARMS_OF_ACTION)}")
-        values[model.parameter_index[f"switch_{arm}"]] = 0.0
-    return values
+        values[..., model.parameter_index[f"switch_{arm}"]] = 0.0
 
 
 def own_parameters(patient: Patient) -> dict[str, float]:
     """What is a patient's own, by name of the parameter."""
-    values: dict[str, float] = {}
-    if patient.species == "human":
-        values["ckdepi_kappa"], values["ckdepi_alpha"], values["ckdepi_sex"] = CKDEPI_SEX[patient.sex]
-        values["age"] = patient.age
-    values["ageing"] = float(patient.ageing)
-    if patient.insulin_share == 0:
-        # Nothing to titrate: the dose grows in proportion to itself, and rounding must not start it.
-        values["titration"] = 0.0
-    values |= dict(patient.eta)
-    if patient.uacr is not None and "eta_nephron" in values:
+    columns = _own_columns(People.of([patient]))
+    return {name: float(column[0]) for name, column in columns.items() if not np.isnan(column[0])}
+
+
+def fill_own(model: Model, people: People, rows: np.ndarray) -> None:
+    """Fill in what is each subject's own, in place; rows (n, n_parameters)."""
+    for name, column in _own_columns(people).items():
+        at = model.parameter_index[name]
+        rows[:, at] = np.where(np.isnan(column), rows[:, at], column)
+
+
+def _own_columns(people: People) -> dict[str, np.ndarray]:
+    """What is each subject's own, (n,) by name of the parameter; NaN where it is what all share."""
+    values: dict[str, np.ndarray] = {}
+    if people.kind.species == "human":
+        names = ("ckdepi_kappa", "ckdepi_alpha", "ckdepi_sex")
+        for name, male, female in zip(names, CKDEPI_SEX["male"], CKDEPI_SEX["female"], strict=True):
+            values[name] = np.where(people.male, male, female)
+        values["age"] = people.age
+    values["ageing"] = np.full(len(people), float(people.kind.ageing))
+    # Nothing to titrate: the dose grows in proportion to itself, and rounding must not start it.
+    values["titration"] = np.where(people.insulin_share == 0, 0.0, np.nan)
+    values |= people.eta
+    if people.uacr is not None and "eta_nephron" in values:
         # The spread of slopes grows with albuminuria: (UACR/850)^0.306, goulooze2022.
-        values["eta_nephron"] *= (patient.uacr / 850.0) ** 0.306
+        values["eta_nephron"] = values["eta_nephron"] * (people.uacr / 850.0) ** 0.306
     return values
 
 
@@ -173,7 +213,7 @@ def start(compiled: Compiled, patient: Patient, parameters: np.ndarray) -> Subje
     InitialStateError
         If no state meets the covariates; the message names the covariate.
     """
-    placed = place(compiled, [patient], parameters[np.newaxis])
+    placed = place_people(compiled, People.of([patient]), parameters[np.newaxis])
     if placed.messages[0]:
         raise InitialStateError(placed.messages[0])
     return Subject(patient, placed.states[0], placed.parameters[0], placed.inputs[0], -patient.onset_days)
@@ -190,13 +230,38 @@ class Placed:
 
 
 def place(compiled: Compiled, patients: Sequence[Patient], parameters: np.ndarray) -> Placed:
-    """Place the initial states of many subjects, by the compiled iteration.
+    """Place the initial states of many subjects, of any kinds.
 
     Parameters
     ----------
     patients : sequence of Patient, n
     parameters : ndarray (n, n_parameters)
         From `parameter_vector`; what is found is filled into a copy.
+    """
+    kinds: dict[tuple[object, ...], list[int]] = {}
+    for j, patient in enumerate(patients):
+        kinds.setdefault(kind_of(patient), []).append(j)
+    if len(kinds) == 1:
+        return place_people(compiled, People.of(patients), parameters)
+    n, model = len(patients), compiled.model
+    p = np.array(parameters, dtype=np.float64, order="C")
+    y, u, messages = np.empty((n, len(model.states))), np.empty((n, len(model.inputs))), [""] * n
+    for rows in kinds.values():
+        placed = place_people(compiled, People.of([patients[j] for j in rows]), p[rows])
+        y[rows], p[rows], u[rows] = placed.states, placed.parameters, placed.inputs
+        for j, message in zip(rows, placed.messages, strict=True):
+            messages[j] = message
+    return Placed(y, p, u, messages)
+
+
+def place_people(compiled: Compiled, people: People, parameters: np.ndarray) -> Placed:
+    """Place the initial states of many subjects of one kind, by the compiled iteration.
+
+    Parameters
+    ----------
+    people : People, n
+    parameters : ndarray (n, n_parameters)
+        With what is each one's own (`fill_own`); what is found is filled into a copy.
 
     Returns
     -------
@@ -205,48 +270,59 @@ def place(compiled: Compiled, patients: Sequence[Patient], parameters: np.ndarra
     """
     from mscrenal.model.placing import place_all
 
-    model = compiled.model
+    model, kind, n = compiled.model, people.kind, len(people)
     p = np.array(parameters, dtype=np.float64, order="C")
-    n = len(patients)
     y = np.tile(np.array([s.healthy for s in model.states.values()]), (n, 1))
     u = np.zeros((n, len(model.inputs)))
-    wanted, pulls = np.zeros((n, 4)), np.zeros((n, len(history_states(model))))
     messages = [""] * n
-    rows = []
-    for j, patient in enumerate(patients):
-        for name in patient.drugs:
-            u[j, model.input_index[DRUGS[name].level]] = 1.0
-        if patient.established:
-            rows.append(j)
-            _trial(model, patient, p[j], y[j])
-            wanted[j] = patient.egfr or 0, patient.uacr or 0, patient.insulin_share, patient.sledai or 0
-            pulls[j] = _pulls(model, patient, p[j])
-        else:
-            for state, factor in DISEASES[patient.disease].onset.items():
-                y[j, model.index[state]] *= factor
-    at = np.array(rows, dtype=np.int64)
-    if rows:
-        states, found, codes = y[at], p[at], np.zeros(len(at), dtype=np.int64)
-        place_all(compiled.system, compiled.placement, found, states, u[at], wanted[at], pulls[at], codes)
-        y[at], p[at] = states, np.where(codes[:, np.newaxis] == 0, found, p[at])
-        for j, code in zip(rows, codes, strict=True):
-            try:
-                if code == 0:
-                    _check(model, patients[j], y[j])
-                else:
-                    y[j] = _Placement(compiled, patients[j], p[j], u[j]).solve()
-            except InitialStateError as error:
-                y[j], messages[j] = np.nan, str(error)
+    for name in kind.drugs:
+        u[:, model.input_index[DRUGS[name].level]] = 1.0
+    if not kind.established:
+        for state, factor in DISEASES[kind.disease].onset.items():
+            y[:, model.index[state]] *= factor
+        return Placed(y, p, u, messages)
+    _trial(model, people, p, y)
+    sledai = np.zeros(n) if people.sledai is None else people.sledai
+    wanted = np.column_stack([people.egfr, people.uacr, people.insulin_share, sledai])
+    found, codes = p.copy(), np.zeros(n, dtype=np.int64)
+    place_all(compiled.system, compiled.placement, found, y, u, wanted, _pulls(model, people, p), codes)
+    p = np.where(codes[:, np.newaxis] == 0, found, p)
+    for j in np.flatnonzero((codes != 0) | ~_within_limits(model, y)):
+        patient = people.patient(int(j))
+        try:
+            if codes[j] == 0:
+                _check(model, patient, y[j])
+            else:
+                y[j] = _Placement(compiled, patient, p[j], u[j]).solve()
+        except InitialStateError as error:
+            y[j], messages[j] = np.nan, str(error)
     return Placed(y, p, u, messages)
 
 
-def given_states(patient: Patient, get: Callable[[str], Any]) -> dict[str, Any]:
-    """The states that covariates give outright; `get` a parameter by name, a float or, for a derivative, complex."""
-    egfr, hba1c = float(patient.egfr or 0), float(patient.hba1c or 0)
+def place_plainly(compiled: Compiled, patient: Patient, parameters: np.ndarray) -> Subject:
+    """As `place`, for one patient with an established disease, by the plain iteration: the reference of the compiled one.
+
+    Raises
+    ------
+    InitialStateError
+    """
+    model, p = compiled.model, np.array(parameters, dtype=np.float64)
+    u = np.zeros(len(model.inputs))
+    for name in patient.drugs:
+        u[model.input_index[DRUGS[name].level]] = 1.0
+    y = _Placement(compiled, patient, p, u).solve()
+    return Subject(patient, y, p, u, -patient.onset_days)
+
+
+def given_states(patient: Patient | People, get: Callable[[str], Any]) -> dict[str, Any]:
+    """The states that covariates give outright; `get` a parameter by name.
+
+    A parameter is a float, (n,) for people, or complex for a derivative.
+    """
     creatinine = creatinine_for(
-        egfr, get("ckdepi_kappa"), get("ckdepi_alpha"), get("ckdepi_sex"), get("age"), get("ckdepi_scale")
-    )
-    glucose = (get("eag_slope") * hba1c - get("eag_intercept")) / get("eag_healthy")
+        patient.egfr, get("ckdepi_kappa"), get("ckdepi_alpha"), get("ckdepi_sex"), get("age"), get("ckdepi_scale")
+    )  # fmt: skip
+    glucose = (get("eag_slope") * patient.hba1c - get("eag_intercept")) / get("eag_healthy")
     given = {
         "creatinine": creatinine / get("creatinine_healthy"),
         "glucose": glucose,
@@ -262,27 +338,36 @@ def given_states(patient: Patient, get: Callable[[str], Any]) -> dict[str, Any]:
     return given
 
 
-def pulls_of(model: Model, patient: Patient, get: Callable[[str], Any]) -> list[Any]:
+def pulls_of(model: Model, patient: Patient | People, get: Callable[[str], Any]) -> list[Any]:
     """How fast each state with a history is still on its way, 1/day; `get` as for `given_states`."""
     pace = (get("human_weight") / get("body_weight")) ** get("allometric_exponent")
-    days = (patient.duration_years or 0.0) * 365.25
+    days = patient.duration_years * 365.25  # type: ignore[operator]
     return [history_pull(get(str(model.states[n].history_rate)) * pace, days) for n in history_states(model)]
 
 
-def _trial(model: Model, patient: Patient, p: np.ndarray, y: np.ndarray) -> None:
+def _getter(model: Model, p: np.ndarray) -> Callable[[str], np.ndarray]:
+    """A parameter of each subject by name, (n,)."""
+    return lambda name: np.ascontiguousarray(p[:, model.parameter_index[name]])
+
+
+def _trial(model: Model, people: People, p: np.ndarray, y: np.ndarray) -> None:
     """Fill in the states that covariates give outright, and a start near the answer for the others."""
-
-    def get(name: str) -> float:
-        return float(p[model.parameter_index[name]])
-
+    get = _getter(model, p)
     # GFR falls less than nephrons do. Licensing is solved for like the rest; it only starts at zero.
-    trial = {"nephrons": min(1.2, (float(patient.egfr or 0) / get("gfr_healthy")) ** 1.2), "podocytes": 0.7}
-    for name, value in (given_states(patient, get) | trial | {"licensing": 0.0}).items():
-        y[model.index[name]] = value
+    trial = {"nephrons": np.minimum(1.2, (people.egfr / get("gfr_healthy")) ** 1.2), "podocytes": 0.7}
+    for name, value in (given_states(people, get) | trial | {"licensing": 0.0}).items():
+        y[:, model.index[name]] = value
 
 
-def _pulls(model: Model, patient: Patient, p: np.ndarray) -> list[float]:
-    return pulls_of(model, patient, lambda name: float(p[model.parameter_index[name]]))
+def _pulls(model: Model, people: People, p: np.ndarray) -> np.ndarray:
+    """`pulls_of` people, (n, n_history)."""
+    return np.column_stack(pulls_of(model, people, _getter(model, p)))
+
+
+def _within_limits(model: Model, y: np.ndarray) -> np.ndarray:
+    """Whether `_check` has nothing to say, (n,)."""
+    values = [(y[:, model.index[name]], low, high) for name, low, high, _, _ in LIMITS]
+    return np.all([(low <= value) & (value <= high) for value, low, high in values], axis=0)
 
 
 def _check(model: Model, patient: Patient, y: np.ndarray) -> None:
@@ -315,8 +400,9 @@ class _Placement:
         self.seen_slope = np.empty((len(self.seen), len(self.y)))
         self.unknown = unknown_states(model)
         self.columns = np.array([model.index[n] for n in self.unknown])
-        _trial(model, patient, p, self.y)
-        self.pulls = dict(zip(history_states(model), _pulls(model, patient, p), strict=True))
+        people = People.of([patient])
+        _trial(model, people, p[np.newaxis], self.y[np.newaxis])
+        self.pulls = dict(zip(history_states(model), _pulls(model, people, p[np.newaxis])[0], strict=True))
         self.targets = {"nephrons": float(patient.egfr or 0), "podocytes": float(patient.uacr or 0)}
 
     def get(self, name: str) -> float:
@@ -436,12 +522,13 @@ def history_pull(rate: Any, days: float) -> Any:
     lies at 1 + (X_ss - 1)(1 - e^(-kT)); that is where k(X_ss - X) = (X - 1)·k/(e^(kT) - 1).
     """
     exponent = rate * days
-    if abs(exponent) < 1e-8:
-        return 1.0 / days - rate / 2  # its limit, to first order
-    return rate / np.expm1(exponent) if exponent.real < 700.0 else rate * 0.0
+    small, large = np.abs(exponent) < 1e-8, np.real(exponent) > 700.0
+    fine = np.where(small | large, 1.0, exponent)
+    # Its limit to first order at one end, and nothing at the other, where the exponential overflows.
+    return np.where(small, 1.0 / days - rate / 2, np.where(large, 0.0, rate / np.expm1(fine)))
 
 
-def creatinine_for(egfr: float, kappa: Any, alpha: Any, sex: Any, age: Any, scale: Any = 142.0) -> Any:
+def creatinine_for(egfr: Any, kappa: Any, alpha: Any, sex: Any, age: Any, scale: Any = 142.0) -> Any:
     """Serum creatinine (mg/dL) at which CKD-EPI 2021 gives this eGFR (mL/min/1.73 m²)."""
     ratio = egfr / (scale * 0.9938**age * sex)
-    return kappa * (ratio ** (-1 / 1.2) if ratio.real < 1 else ratio ** (1 / alpha))
+    return kappa * ratio ** np.where(np.real(ratio) < 1, -1 / 1.2, 1 / alpha)

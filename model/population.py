@@ -13,24 +13,31 @@ from dataclasses import dataclass
 import numpy as np
 
 from mscrenal.model.build import Model
-from mscrenal.model.initial import common_parameters, own_parameters, place
+from mscrenal.model.initial import Subject, common_parameters, own_parameters, place
 from mscrenal.model.kernels import Compiled, compiled
 from mscrenal.model.patient import Patient
 from mscrenal.model.simulate import (
     MASS_BALANCE_TOLERANCE,
     Dose,
     DrugCourse,
+    Trajectory,
     given_and_held,
     last_dose,
     mass_message,
     products_of,
     schedule_of,
+    simulate_subject,
 )
 from mscrenal.model.solve import ATOL, MAX_STEPS, RTOL, STATUSES, Schedule, explain_failure
 
 __all__ = ["Below", "Cohort", "Regimen", "simulate_cohort"]
 
-Regimen = tuple[tuple[Dose, ...], tuple[DrugCourse, ...]]
+# Doses, drug courses and, if there are any, the days of resets.
+Regimen = (
+    tuple[tuple[Dose, ...], tuple[DrugCourse, ...]]
+    | tuple[tuple[Dose, ...], tuple[DrugCourse, ...], tuple[float, ...]]
+)
+QUARTER = 91.3125  # days: how often `Below` looks, as in `mscrenal.model.stepper`
 _FOUND = ("beta_set", "glucose_goal", "insulin_start", "creatinine_generation", "lupus")
 
 
@@ -88,7 +95,7 @@ def simulate_cohort(
     patients : sequence of Patient, n
     thetas : sequence of mapping, n
         The draw of each subject.
-    regimens : sequence of sequence of (doses, courses), n of n_arms
+    regimens : sequence of sequence of (doses, courses) or (doses, courses, resets), n of n_arms
     times : ndarray (n_times,)
         Output days, increasing.
     observables : sequence of str
@@ -111,13 +118,19 @@ def simulate_cohort(
     for products, members in _groups(regimens).items():
         group = _Group(start, products, members, regimens)
         group.run(cohort, times, observables, below, (rtol, atol, max_steps))
+        group.run_steady(cohort, times, observables, below, (rtol, atol))
     return cohort
+
+
+def _parts(regimen: Regimen) -> tuple[tuple[Dose, ...], tuple[DrugCourse, ...], tuple[float, ...]]:
+    doses, courses, *more = regimen
+    return doses, courses, more[0] if more else ()
 
 
 def _groups(regimens: Sequence[Sequence[Regimen]]) -> dict[tuple[str, ...], list[int]]:
     """Arms by the products that they give: one set of parameters each."""
     groups: dict[tuple[str, ...], list[int]] = {}
-    for a, (doses, _) in enumerate(regimens[0] if regimens else ()):
+    for a, (doses, *_) in enumerate(regimens[0] if regimens else ()):
         groups.setdefault(products_of(doses), []).append(a)
     return groups
 
@@ -173,7 +186,11 @@ class _Group:
         regimens: Sequence[Sequence[Regimen]],
     ) -> None:
         self.kernels = compiled(max(1, len(products)))
-        self.patients, self.members, self.regimens = start.patients, members, regimens
+        self.patients, self.regimens = start.patients, regimens
+        # A steady state depends on the state that it meets: such arms run one subject after the other.
+        steady = {a for a in members if any(dose.steady_state for dose in regimens[0][a][0])}
+        self.members = [a for a in members if a not in steady]
+        self.steady = sorted(steady)
         self.states, self.parameters, self.inputs, self.unplaced = start.placed(self.kernels, products)
 
     def run(
@@ -187,6 +204,8 @@ class _Group:
         """Integrate, and write the rows of this group's arms."""
         from mscrenal.model import stepper
 
+        if not self.members:
+            return
         model = self.kernels.model
         n, n_arms = len(self.patients), len(self.members)
         plan, schedules = self._schedules()
@@ -221,11 +240,12 @@ class _Group:
         for j, patient in enumerate(self.patients):
             background = self.inputs[j]
             for k, a in enumerate(self.members):
-                doses, courses = self.regimens[j][a]
-                key = (patient.onset_days, patient.drugs, doses, courses)
+                doses, courses, resets = _parts(self.regimens[j][a])
+                key = (patient.onset_days, patient.drugs, doses, courses, resets)
                 if key not in known:
                     known[key] = len(schedules)
-                    schedules.append(schedule_of(model, -patient.onset_days, background, doses, courses))
+                    day = -patient.onset_days
+                    schedules.append(schedule_of(model, day, background, doses, courses, resets))
                 plan[j, k] = known[key]
         return plan, schedules
 
@@ -243,7 +263,7 @@ class _Group:
         model = self.kernels.model
         for k, a in enumerate(self.members):
             error = self._mass_errors(final[:, k], a, end)
-            for j in np.flatnonzero((code[:, k] != 0) | ~(error <= MASS_BALANCE_TOLERANCE)):
+            for j in np.flatnonzero((code[:, k] != 0) | ~(error <= MASS_BALANCE_TOLERANCE)).tolist():
                 status = STATUSES[code[j, k]]
                 if status == "initial-state":
                     message = self.unplaced[j]
@@ -252,18 +272,64 @@ class _Group:
                 else:
                     message = explain_failure(model, status, reached[j, k], fault[j, k], max_steps)
                 if status != "initial-state":
-                    message += last_dose(self.regimens[j][a][0], end)
-                cohort.status[j, a], cohort.messages[int(j), a] = status, message
+                    message += last_dose(
+                        self.regimens[j][a][0], end if status == "mass-balance" else reached[j, k]
+                    )
+                cohort.status[j, a], cohort.messages[j, a] = status, message
                 cohort.values[j, a], cohort.crossing[j, a] = np.nan, np.nan
 
     def _mass_errors(self, final: np.ndarray, arm: int, end: float) -> np.ndarray:
         """Largest relative error of the mass balance of any product, (n,)."""
         worst = np.zeros(len(self.patients))
-        balance: dict[tuple[Dose, ...], list[tuple[float, list[int]]]] = {}
+        balance: dict[object, list[tuple[float, list[int]]]] = {}
         for j in range(len(self.patients)):
-            doses = self.regimens[j][arm][0]
-            if doses not in balance:
-                balance[doses] = given_and_held(self.kernels.model, doses, end)
-            for given, held in balance[doses]:
+            doses, _, resets = _parts(self.regimens[j][arm])
+            if (doses, resets) not in balance:
+                balance[doses, resets] = given_and_held(self.kernels.model, doses, end, resets)
+            for given, held in balance[doses, resets]:
                 worst[j] = max(worst[j], abs(final[j, held].sum() - given) / given)
         return worst
+
+    def run_steady(
+        self,
+        cohort: Cohort,
+        times: np.ndarray,
+        observables: Sequence[str],
+        below: Below | None,
+        tolerance: tuple[float, float],
+    ) -> None:
+        """As `run`, for the arms with doses at steady state."""
+        model, rtol, atol = self.kernels.model, *tolerance
+        picked = [model.observable_names.index(o) for o in observables]
+        beyond = np.arange(times[-1] + QUARTER, below.limit_day + QUARTER, QUARTER) if below else np.empty(0)
+        days = np.concatenate((np.asarray(times, dtype=np.float64), beyond))
+        for j, patient in enumerate(self.patients):
+            placed = np.isfinite(self.states[j]).all()
+            subject = Subject(
+                patient, self.states[j], self.parameters[j], self.inputs[j], -patient.onset_days
+            )
+            for a in self.steady:
+                if not placed:
+                    cohort.status[j, a], cohort.messages[j, a] = "initial-state", self.unplaced[j]
+                    continue
+                doses, courses, resets = _parts(self.regimens[j][a])
+                run = simulate_subject(
+                    self.kernels, subject, doses, courses, days, resets=resets, rtol=rtol, atol=atol
+                )
+                if run.status != "ok":
+                    cohort.status[j, a], cohort.messages[j, a] = run.status, run.message
+                    continue
+                cohort.values[j, a] = run.observables[: len(times), picked]
+                if below is not None:
+                    cohort.crossing[j, a] = _day_below(run, below, len(times) - 1)
+
+
+def _day_below(run: Trajectory, below: Below, first: int) -> float:
+    """Day after row `first` on which the observable falls below the threshold, linearly between rows; or infinity."""
+    days, values = run.times[first:], run.observable(below.observable)[first:]
+    under = np.flatnonzero(values[1:] < below.threshold)
+    if not len(under):
+        return float("inf")
+    k = int(under[0])
+    before, after = values[k], values[k + 1]
+    return float(days[k] + (before - below.threshold) / (before - after) * (days[k + 1] - days[k]))

@@ -99,10 +99,9 @@ def solve_reference(
 
 
 def _failed(compiled: Compiled, times: np.ndarray, status: str, message: str, y: np.ndarray) -> Solution:
-    nothing = [
-        np.full((len(times), len(x)), np.nan) for x in (compiled.model.states, compiled.model.observables)
-    ]
-    return Solution(*nothing, status, message, y, float(times[-1]))
+    states = np.full((len(times), len(compiled.model.states)), np.nan)
+    seen = np.full((len(times), len(compiled.model.observables)), np.nan)
+    return Solution(states, seen, status, message, y, float(times[-1]))
 
 
 class _Runner:

@@ -50,10 +50,10 @@ class Schedule:
     edges: np.ndarray
     inputs: np.ndarray
     boluses: np.ndarray
-    resets: np.ndarray = field(default=None)  # type: ignore[assignment]
+    resets: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
     def __post_init__(self) -> None:
-        if self.resets is None:
+        if len(self.resets) == 0:
             object.__setattr__(self, "resets", np.zeros(len(self.edges), dtype=np.bool_))
         for name in ("edges", "inputs", "boluses"):
             object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float64))

@@ -268,6 +268,9 @@ def advance(
         for i in range(n):
             f0[i] *= moving[i]
     if end - t < SHORTEST:
+        while cursor < n_times and times[cursor] < end:
+            emit(system, y, d, cursor, picked, seen, states, o, 0.0, clean)
+            cursor += 1
         for i in range(n):
             y[i] += (end - t) * f0[i]
         return OK, end, h, cursor, steps

@@ -4,8 +4,10 @@ from mscrenal.scenarios.api import compare, explain, simulate
 from mscrenal.scenarios.export import ExchangeError, export
 from mscrenal.scenarios.facts import facts
 from mscrenal.scenarios.gallery import gallery, load_scenario, scenario_toml
+from mscrenal.scenarios.population import population
 from mscrenal.scenarios.run import Run, RunError, run
 from mscrenal.scenarios.scenario import Arm, Course, PatientSpec, PopulationSpec, Scenario, ScenarioError
+from mscrenal.scenarios.verify import verify
 
 __all__ = [
     "Arm",
@@ -23,7 +25,9 @@ __all__ = [
     "facts",
     "gallery",
     "load_scenario",
+    "population",
     "run",
     "scenario_toml",
     "simulate",
+    "verify",
 ]

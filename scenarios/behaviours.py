@@ -16,7 +16,6 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -28,6 +27,7 @@ from mscrenal.model.initial import InitialStateError, Subject
 from mscrenal.model.kernels import Compiled
 from mscrenal.model.products.base import POTENCIES
 from mscrenal.model.simulate import prepare, simulate_subject
+from mscrenal.scenarios.executor import executor_for
 
 __all__ = ["BEHAVIOURS", "Behaviour", "Laboratory", "Outcome", "check", "shares"]
 
@@ -714,7 +714,7 @@ def shares(
     ----------
     drawn : Draws
     workers : int
-        Processes; the result does not depend on it.
+        Threads; the result does not depend on it.
     progress : callable, optional
         Called with the draws done and all draws.
 
@@ -749,8 +749,8 @@ def _each(thetas: Sequence[Mapping[str, float]], workers: int) -> Iterable[dict[
         yield from map(check, thetas)
         return
     Laboratory({}).subject("dkd")  # compiled once here, so that the workers find it ready
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(check, thetas, chunksize=4)
+    with executor_for(workers) as executor:
+        yield from executor.map(check, thetas)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

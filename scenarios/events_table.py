@@ -6,13 +6,22 @@ UNIT ARM``, the patient's covariates (names of `PatientSpec`; ``WT`` for ``WEIGH
 
 - ``AMT`` is read with ``UNIT`` as a dose of a scenario file is: ``cells/kg``, ``particles/kg``, ``ug/kg``,
   ``cells``… Without ``UNIT`` it is a total per subject, as in NONMEM, and a note says so.
-- ``EVID`` 0 is an observation (its time becomes a visit), 1 a dose, 2 is ignored with a note. 3 and 4 reset
-  the subject and are accepted only before the first dose, where nothing is there to reset.
-- ``SS`` other than 0 is refused: a diseased kidney that declines, and a host that may become sensitised, have
-  no steady state that could be jumped to.
+- ``EVID`` 0 is an observation (its time becomes a visit), 1 a dose, 2 is ignored with a note. 3 resets the
+  subject: it is again as on day 0, disease and memory of earlier doses included. Infusions in progress end, and
+  additional doses still to come are cancelled. 4 is a reset and then a dose. Patients only: an animal starts
+  in health, and a reset would put it back there.
+- ``ADDL`` more doses follow, one each ``II``. Infusions may overlap; they add up.
+- ``SS`` 1: the dose is the last of an endless row of equal doses, one each ``II``. The exposure (cells by organ, dying
+  cells, vesicles, medium) is replaced by the steady state of that row, the host held meanwhile as it is that
+  day: a kidney that declines, and a host that may become sensitised, have no steady state of their own. What
+  was given before is forgotten, as by a reset. 2: that steady state is added to what is there. An infusion
+  may be longer than ``II``. With ``AMT`` 0, ``RATE`` above 0 and ``II`` 0 it is that of a constant infusion, which
+  ends with the record. `mscrenal.model.events` says more.
 - ``CMT`` is a route by number, in the order of `mscrenal.model.ROUTES`; with ``ROUTE`` given it has to agree.
 
-The order of the records does not matter. Each ID becomes an arm; all arms share one patient.
+The order of the records does not matter: at one time an observation comes first, then a reset, then steady
+states, then doses. So a dose with a record of its own at the time of a reset is given, and an additional
+dose due at that time is cancelled. Each ID becomes an arm; all arms share one patient.
 """
 
 from __future__ import annotations
@@ -21,11 +30,11 @@ import csv
 import io
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from mscrenal.model import COVARIATES, PRODUCTS, ROUTES
+from mscrenal.model import COVARIATES, PRODUCTS, ROUTES, Trajectory, simulate
 from mscrenal.model.declare import nearest
 from mscrenal.scenarios.scenario import (
     MOST_DOSES,
@@ -97,6 +106,33 @@ class EventTable:
         except ScenarioError as error:
             raise error.at(self.file) from None
 
+    def simulate(
+        self, theta: Mapping[str, float] | None = None, times: Sequence[float] | None = None
+    ) -> dict[str, Trajectory]:
+        """Every arm for the table's one patient, without the apparatus of a run.
+
+        Parameters
+        ----------
+        theta
+            Parameters by name; missing ones take their median.
+        times
+            Output days, increasing; by default those of the observations, or else the horizon.
+
+        Raises
+        ------
+        ScenarioError
+            As of `scenario`.
+        """
+        scenario = self.scenario()
+        patient = scenario.subject.patient()
+        days = times if times is not None else self.visits or (0.0, self.horizon_days)
+        return {
+            arm.name: simulate(
+                patient, arm.doses(scenario.weight_kg), arm.drugs_added, theta, days, resets=arm.resets
+            )
+            for arm in scenario.arms
+        }
+
 
 # ------------------------------------------------------------------------------- reading
 
@@ -141,7 +177,10 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Dosing:
-    """A dose record, with its additional doses written out."""
+    """A dose record, with its additional doses written out.
+
+    The first of `days` is that of the record, to which `steady_state` and `interval` belong.
+    """
 
     row: _Row
     product: str
@@ -149,6 +188,8 @@ class _Dosing:
     dose: str
     duration: float
     days: tuple[float, ...]
+    steady_state: int
+    interval: float
 
 
 def read_events(text: str, *, name: str = "events", file: str = "") -> EventTable:
@@ -178,10 +219,17 @@ def read_events(text: str, *, name: str = "events", file: str = "") -> EventTabl
     notes = [f"columns not used: {', '.join(unknown)}."] if unknown else []
     labels = _arm_names(by_id)
     visits: set[float] = set()
+    given = _constant(rows, "SPECIES")
+    species = given[1] if given else "human"
     arms = []
     for subject in sorted(by_id, key=_id_order):
-        dosings = _dosings(by_id[subject], visits, notes)
-        arms.append(Arm(labels[subject], _courses(dosings, file)))
+        dosings, resets = _dosings(by_id[subject], species, visits, notes)
+        try:
+            arms.append(Arm(labels[subject], _courses(dosings, file), resets=resets))
+        except ScenarioError as error:
+            # Only steady states can be at odds with each other here; each record by itself was found good.
+            row = next((d.row for d in dosings if d.steady_state == 1), by_id[subject][0])
+            raise error if error.file else row.error("SS", error.message) from None
     horizon = _horizon(rows, arms, visits, notes)
     return EventTable(
         name=name,
@@ -269,9 +317,12 @@ def _arm_names(by_id: Mapping[str, Sequence[_Row]]) -> dict[str, str]:
     }
 
 
-def _dosings(rows: Sequence[_Row], visits: set[float], notes: list[str]) -> list[_Dosing]:
-    """The doses of one subject; fills in visits and notes."""
-    dosings, resets = [], []
+def _dosings(
+    rows: Sequence[_Row], species: str, visits: set[float], notes: list[str]
+) -> tuple[list[_Dosing], tuple[float, ...]]:
+    """The doses and the days of resets of one subject; fills in visits and notes."""
+    dosings: list[_Dosing] = []
+    resets: set[float] = set()
     for row in rows:
         day = row.number("TIME")
         if day < 0:
@@ -279,56 +330,59 @@ def _dosings(rows: Sequence[_Row], visits: set[float], notes: list[str]) -> list
                 "TIME",
                 f"given {row.text('TIME')!r}. Allowed: zero or later; day 0 is the first possible dose.",
             )
-        amount = row.number("AMT", 0.0)
-        evid = row.whole("EVID", 1 if amount else 0, (0, 1, 2, 3, 4))
-        if row.whole("SS", 0) != 0:
-            raise row.error(
-                "SS",
-                f"given {row.text('SS')!r}. Allowed: 0. A declining kidney and a host that may become "
-                "sensitised have no "
-                "steady state; write the earlier doses out with II and ADDL, from the first one at TIME 0.",
-            )
+        amount, steady = row.number("AMT", 0.0), row.whole("SS", 0, (0, 1, 2))
+        evid = row.whole("EVID", 1 if amount or steady else 0, (0, 1, 2, 3, 4))
+        if evid in (0, 2, 3):
+            _refuse_dose(row, evid)
         if evid == 0:
-            _refuse_amount(row, amount)
             visits.add(day)
         elif evid == 2:
             notes.append(f"row {row.line}: EVID 2 (other event) is ignored.")
-        elif evid == 3:
-            _refuse_amount(row, amount)
-            resets.append((row, day))
-        else:
+        if evid in (3, 4) and day > 0:
+            _check_reset(row, species)
+            resets.add(day)
+            notes.append(f"row {row.line}: on day {day:g} the patient is again as on day 0.")
+        if steady:
+            notes.append(
+                f"row {row.line}: on day {day:g} the exposure becomes that of a steady state, the patient held meanwhile."
+            )
+        if evid in (1, 4):
             dosings.append(_dosing(row, day, amount, notes))
-            if evid == 4:
-                resets.append((row, day))
-    _check_resets(resets, dosings)
-    return dosings
+    cuts = sorted({*resets, *(d.days[0] for d in dosings if d.steady_state == 1)})
+    return [_cut(dosing, cuts) for dosing in dosings], tuple(sorted(resets))
 
 
-def _refuse_amount(row: _Row, amount: float) -> None:
-    if amount:
-        raise row.error(
-            "AMT",
-            f"given {row.text('AMT')!r} with EVID {row.text('EVID')}. Allowed: 0 or '.'; a dose has EVID 1.",
-        )
-
-
-def _check_resets(resets: Iterable[tuple[_Row, float]], dosings: Sequence[_Dosing]) -> None:
-    """A reset before anything was given changes nothing; any other cannot be honoured."""
-    for row, day in resets:
-        others = [dosing for dosing in dosings if dosing.row is not row]
-        if any(dosing.days[0] <= day for dosing in others):
+def _refuse_dose(row: _Row, evid: int) -> None:
+    for column in ("AMT", "SS"):
+        if row.number(column, 0.0):
             raise row.error(
-                "EVID",
-                f"given {row.text('EVID')} on day {day:g}, after or with another dose. Allowed there: 0, "
-                "1, 2. A reset would "
-                "undo disease and memory of earlier doses; give the subject after the reset an ID of its "
-                "own.",
+                column,
+                f"given {row.text(column)!r} with EVID {evid}. Allowed: 0 or '.'; a dose has EVID 1, and one "
+                "after a reset 4.",
             )
 
 
+def _check_reset(row: _Row, species: str) -> None:
+    if species != "human":
+        raise row.error(
+            "EVID",
+            f"given {row.text('EVID')} for a {species} on day {row.text('TIME')}. Allowed there: 0, 1, 2. An animal "
+            "starts in health, and a reset would put it back there; give what follows an ID of its own.",
+        )
+
+
+def _cut(dosing: _Dosing, cuts: Sequence[float]) -> _Dosing:
+    """The record without the additional doses that a reset or a steady state cancels."""
+    last = next((cut for cut in cuts if cut > dosing.days[0]), math.inf)
+    return replace(dosing, days=tuple(day for day in dosing.days if day < last))
+
+
 def _dosing(row: _Row, day: float, amount: float, notes: list[str]) -> _Dosing:
-    if amount <= 0:
-        raise row.error("AMT", f"given {row.text('AMT', '.')!r} in a dose record. Allowed: above zero.")
+    steady, interval = row.whole("SS", 0, (0, 1, 2)), row.number("II", 0.0)
+    constant = bool(steady and amount == 0 and row.number("RATE", 0.0) > 0 and not interval)
+    if amount <= 0 and not constant:
+        mend = " (0 with SS, a RATE above zero and II 0: a constant infusion)" if steady else ""
+        raise row.error("AMT", f"given {row.text('AMT', '.')!r} in a dose record. Allowed: above zero{mend}.")
     product = row.text("PRODUCT")
     if not product:
         raise row.error("PRODUCT", f"empty in a dose record.{nearest('', PRODUCTS)}")
@@ -338,26 +392,29 @@ def _dosing(row: _Row, day: float, amount: float, notes: list[str]) -> _Dosing:
     except ScenarioError as error:
         raise row.error("PRODUCT", error.message) from None
     addl = row.whole("ADDL", 0)
-    interval = row.number("II", 0.0)
     if not 0 <= addl < MOST_DOSES:
         raise row.error(
             "ADDL", f"given {row.text('ADDL')!r}. Allowed: 0 to {MOST_DOSES - 1} additional doses."
         )
-    if addl and interval <= 0:
+    if (addl or steady) and interval <= 0 and not constant:
+        reason = f"ADDL {addl}" if addl else f"SS {steady}"
         raise row.error(
             "II",
-            f"given {row.text('II', '.')!r} with ADDL {addl}. Allowed: the days between doses, above zero.",
+            f"given {row.text('II', '.')!r} with {reason}. Allowed: the days between doses, above zero.",
         )
-    duration = _duration(row, amount)
-    if addl and duration > interval:
-        raise row.error(
-            "II",
-            f"given {row.text('II')!r}, shorter than the infusion of {format_duration(duration)}. Widen "
-            "the interval or "
-            "shorten the infusion.",
-        )
+    if constant:
+        for column in ("ADDL", "DUR"):
+            if row.number(column, 0.0):
+                raise row.error(
+                    column,
+                    f"given {row.text(column)!r} at the steady state of a constant infusion (AMT 0, II 0), which ends "
+                    "with the record. Allowed: 0 or '.'.",
+                )
+        # A constant infusion as its amount a day.
+        return _Dosing(row, product, route, _dose(row, product, notes, "RATE"), 1.0, (day,), steady, 0.0)
     days = tuple(day + index * interval for index in range(addl + 1))
-    return _Dosing(row, product, route, _dose(row, product, notes), duration, days)
+    dose, duration = _dose(row, product, notes), _duration(row, amount)
+    return _Dosing(row, product, route, dose, duration, days, steady, interval if steady else 0.0)
 
 
 def _route(row: _Row) -> str:
@@ -377,7 +434,7 @@ def _route(row: _Row) -> str:
     return given or by_number or routes[0]
 
 
-def _dose(row: _Row, product: str, notes: list[str]) -> str:
+def _dose(row: _Row, product: str, notes: list[str], column: str = "AMT") -> str:
     unit = row.text("UNIT")
     kind = product_kind(product)
     if not unit:
@@ -388,7 +445,7 @@ def _dose(row: _Row, product: str, notes: list[str]) -> str:
             "'cells/kg' or 'particles/kg' for doses per kg."
         )
     try:
-        amount = parse_dose(f"{row.text('AMT')} {unit}".replace(" /", "/").strip())
+        amount = parse_dose(f"{row.text(column)} {unit}".replace(" /", "/").strip())
     except ScenarioError as error:
         raise row.error("UNIT", error.message) from None
     try:
@@ -422,9 +479,14 @@ def _duration(row: _Row, amount: float) -> float:
 def _courses(dosings: Sequence[_Dosing], file: str) -> tuple[Course, ...]:
     """Equal doses as one course; what overlaps (two bags on one day) as courses side by side."""
     alike: dict[tuple[str, str, str, float], list[tuple[float, _Row]]] = defaultdict(list)
-    for item in dosings:
-        alike[item.product, item.route, item.dose, item.duration] += [(day, item.row) for day in item.days]
     courses = []
+    for item in dosings:
+        days = item.days
+        if item.steady_state:
+            kind = (item.product, item.route, item.dose, item.days[:1], item.duration)
+            courses.append(_course(item.row, *kind, item.steady_state, item.interval))
+            days = days[1:]
+        alike[item.product, item.route, item.dose, item.duration] += [(day, item.row) for day in days]
     for (product, route, dose, duration), given in sorted(alike.items(), key=lambda item: item[0]):
         given.sort(key=lambda entry: entry[0])
         lanes: list[list[float]] = []
@@ -435,12 +497,17 @@ def _courses(dosings: Sequence[_Dosing], file: str) -> tuple[Course, ...]:
             else:
                 free.append(day)
         for lane in lanes:
-            try:
-                courses.append(Course(product, route, dose, tuple(lane), duration))
-            except ScenarioError as error:
-                column = error.key[0].upper() if error.key and isinstance(error.key[0], str) else "AMT"
-                raise given[0][1].error(column, error.message) from None
-    return tuple(sorted(courses, key=lambda course: (course.days[0], course.product, course.route)))
+            courses.append(_course(given[0][1], product, route, dose, tuple(lane), duration))
+    # By all that they say, so that the order of the records cannot show.
+    return tuple(sorted(courses, key=lambda course: (course.days[0], *map(str, astuple(course)))))
+
+
+def _course(row: _Row, *fields: Any) -> Course:
+    try:
+        return Course(*fields)
+    except ScenarioError as error:
+        column = error.key[0].upper() if error.key and isinstance(error.key[0], str) else "AMT"
+        raise row.error(column, error.message) from None
 
 
 def _constant(rows: Sequence[_Row], column: str) -> tuple[_Row, str] | None:
@@ -516,6 +583,7 @@ _WRITTEN = (
     "TIME",
     "AMT",
     "UNIT",
+    "RATE",
     "DUR",
     "EVID",
     "CMT",
@@ -558,8 +626,10 @@ def write_events(scenario: Scenario) -> str:
     writer.writeheader()
     for number, arm in enumerate(scenario.arms, 1):
         records = [{"TIME": repr(float(day)), "EVID": "0"} for day in scenario.visits]
-        records += [record for course in arm.courses for record in _dose_records(course)]
-        records.sort(key=lambda record: (float(record["TIME"]), record["EVID"] != "0"))
+        records += [{"TIME": repr(day), "EVID": "3"} for day in arm.resets]
+        cuts = (*arm.resets, *(course.days[0] for course in arm.courses if course.steady_state == 1))
+        records += [record for course in arm.courses for record in _dose_records(course, cuts)]
+        records.sort(key=lambda record: (float(record["TIME"]), _RANK[record["EVID"]]))
         for record in records:
             writer.writerow({"ID": str(number), "ARM": arm.name, **record, **constants})
     return out.getvalue()
@@ -582,7 +652,10 @@ def _covariate_cells(patient: PatientSpec) -> dict[str, str]:
 _COUNTED = {"cells": "cells", "medium": "cell-equivalents"}  # what a bare number counts
 
 
-def _dose_records(course: Course) -> list[dict[str, str]]:
+_RANK = {"0": 0, "3": 1, "1": 2}  # in the order in which they happen
+
+
+def _dose_records(course: Course, cuts: Sequence[float]) -> list[dict[str, str]]:
     """One record with II and ADDL where that says the days exactly, else one a dose."""
     amount = course.amount
     common = {
@@ -591,12 +664,19 @@ def _dose_records(course: Course) -> list[dict[str, str]]:
         "DUR": repr(float(course.infusion_days)),
         "EVID": "1",
         "CMT": str(1 + tuple(ROUTES).index(course.route)),
-        "SS": "0",
+        "SS": str(course.steady_state),
         "PRODUCT": course.product,
         "ROUTE": course.route,
     }
     days = course.days
+    if course.constant:
+        rate = {"AMT": "0", "RATE": repr(float(amount.value) / course.infusion_days), "DUR": "0"}
+        return [{**common, **rate, "TIME": repr(days[0]), "II": "0", "ADDL": "0"}]
+    if course.steady_state:
+        return [{**common, "TIME": repr(days[0]), "II": repr(course.steady_interval), "ADDL": "0"}]
     interval = days[1] - days[0] if len(days) > 1 else 0.0
-    if len(days) > 1 and all(days[0] + index * interval == day for index, day in enumerate(days)):
+    regular = len(days) > 1 and all(days[0] + index * interval == day for index, day in enumerate(days))
+    # Additional doses behind a reset would be cancelled.
+    if regular and not any(days[0] < cut <= days[-1] for cut in cuts):
         return [{**common, "TIME": repr(days[0]), "II": repr(interval), "ADDL": str(len(days) - 1)}]
     return [{**common, "TIME": repr(day), "II": "0", "ADDL": "0"} for day in days]

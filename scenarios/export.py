@@ -135,6 +135,11 @@ def _sbml(wanted: _Wanted) -> tuple[str, float, str]:
     scenario = wanted.scenario
     patient = _patient(scenario)
     arm = chosen_arm(scenario, wanted.arm)
+    if arm.resets or any(course.steady_state for course in arm.courses):
+        raise ExchangeError(
+            f"arm {arm.name!r} has a reset or a dose at steady state, which the model files cannot say. Allowed: "
+            "doses. Export another arm, or write the doses out with II and ADDL."
+        )
     theta = _theta(wanted.draw, wanted.seed)
     drawn = "" if wanted.draw is None else f", draw {wanted.draw} of seed {wanted.seed}"
     title = f"{scenario.title}: {arm.name}{drawn}"

@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
@@ -38,6 +36,7 @@ from scipy.special import ndtr, ndtri
 from mscrenal.calibration import evidence
 from mscrenal.model.declare import nearest
 from mscrenal.scenarios.endpoints import DAYS_PER_YEAR, ESKD_EGFR, slope, value_at
+from mscrenal.scenarios.executor import Executor, executor_for
 from mscrenal.scenarios.results import Result, plain
 
 if TYPE_CHECKING:
@@ -72,6 +71,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Theta = Mapping[str, float]
 
+BATCH = 16  # patients that are simulated together
 FACTS_FILE = Path(__file__).with_name("facts_table.toml")
 OBSERVABLES = ("egfr", "uacr", "serum_creatinine", "urine_protein_24h", "fibrosis_area")
 REPLICATES = 40  # sets of noisy readings per patient: the noise of shares falls below that of patients
@@ -1113,7 +1113,7 @@ def facts(
     """Set every published fact beside the model's prediction.
 
     draws: parameter draws behind `ci90` (0: none). patients: size of a virtual population; some take
-    half of it. workers: processes, by default as many as there are CPUs, at most 4. progress: called
+    half of it. workers: threads, by default one per processor. progress: called
     with populations done, all of them, and the next one's title. only: numbers of the facts wanted.
 
     Other: simulate_population replaces the model (see `Simulator`); theta_draws gives the parameters,
@@ -1207,31 +1207,40 @@ def _assumptions(table: FactTable) -> list[str]:
 # =========================================================================== simulation by the model
 
 
-def _simulate_patient(
-    patient: Mapping[str, Any], arms: Sequence[FactArm], theta: Theta, times: Array
-) -> tuple[Array, list[tuple[str, str]]]:
-    """One patient through every arm: (n_arms, n_observables, n_times), and (status, message) per arm."""
-    from mscrenal.model import DrugCourse, InitialStateError, Patient
-    from mscrenal.model.simulate import prepare, simulate_subject
+@plain_dataclass(frozen=True)
+class _Batch:
+    """Some patients under one draw."""
 
-    values = np.full((len(arms), len(OBSERVABLES), times.size), np.nan)
-    try:  # the patient is placed once and meets every arm from the same start
-        kernels, subject = prepare(Patient(**patient), (), theta)
-    except InitialStateError as error:
-        return values, [("initial-state", str(error))] * len(arms)
-    statuses = []
-    for i, arm in enumerate(arms):
-        courses = tuple(DrugCourse(add.drug, add.start_day, add.stop_day, add.level) for add in arm.add)
-        trajectory = simulate_subject(kernels, subject, (), courses, times)
-        statuses.append((trajectory.status, trajectory.message))
-        if trajectory.status == "ok":
-            values[i] = [trajectory.observable(name) for name in OBSERVABLES]
-    return values, statuses
+    patients: tuple[Mapping[str, Any], ...]
+    arms: tuple[FactArm, ...]
+    theta: Theta
+    times: Array
+
+
+def _simulate_batch(batch: _Batch) -> list[tuple[Array, list[tuple[str, str]]]]:
+    """Each patient through every arm: (n_arms, n_observables, n_times), and (status, message) per arm."""
+    from mscrenal.model import DrugCourse, Patient
+    from mscrenal.model.population import simulate_cohort
+
+    regimens = tuple(
+        ((), tuple(DrugCourse(add.drug, add.start_day, add.stop_day, add.level) for add in arm.add))
+        for arm in batch.arms
+    )
+    n = len(batch.patients)
+    people = [Patient(**patient) for patient in batch.patients]
+    cohort = simulate_cohort(people, [batch.theta] * n, [regimens] * n, batch.times, OBSERVABLES)
+    return [
+        (
+            np.moveaxis(cohort.values[j], -1, 1),
+            [(str(s), cohort.messages.get((j, a), "")) for a, s in enumerate(cohort.status[j])],
+        )
+        for j in range(n)
+    ]
 
 
 @plain_dataclass
 class ModelSimulator:
-    """The `Simulator` that asks the model, patient by patient, over `workers` processes.
+    """The `Simulator` that asks the model, patient by patient, over `workers` threads.
 
     `failures` collects every subject that did not come through: population, arm, draw, patient, status,
     message. Close it when done.
@@ -1239,7 +1248,7 @@ class ModelSimulator:
 
     workers: int | None = None
     failures: list[dict[str, Any]] = field(default_factory=list)
-    _pool: ProcessPoolExecutor | None = None
+    _executor: Executor | None = None
 
     def __call__(
         self,
@@ -1251,7 +1260,11 @@ class ModelSimulator:
     ) -> dict[str, dict[str, Array]]:
         """Simulate; arguments and result as in `Simulator`."""
         people = self._people(virtual_patients(population, seed))
-        tasks = [(person, arms, theta, times) for theta in theta_draws for person in people]
+        tasks = [
+            _Batch(tuple(people[k : k + BATCH]), tuple(arms), theta, times)
+            for theta in theta_draws
+            for k in range(0, len(people), BATCH)
+        ]
         shape = (len(arms), len(OBSERVABLES), len(theta_draws), len(people), times.size)
         values = np.full(shape, np.nan)
         for index, (seen, statuses) in enumerate(self._map(tasks)):
@@ -1264,10 +1277,10 @@ class ModelSimulator:
         return {a.name: dict(zip(OBSERVABLES, values[i], strict=True)) for i, a in enumerate(arms)}
 
     def close(self) -> None:
-        """End the worker processes."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        """Let the workers go."""
+        if self._executor is not None:
+            self._executor.__exit__(None, None, None)
+            self._executor = None
 
     def _people(self, patients: VirtualPatients) -> list[dict[str, Any]]:
         from mscrenal.model import RANDOM_EFFECTS
@@ -1292,14 +1305,12 @@ class ModelSimulator:
             for i in range(len(patients))
         ]
 
-    def _map(self, tasks: Sequence[tuple[Any, ...]]) -> Iterable[tuple[Array, list[tuple[str, str]]]]:
-        workers = self.workers or min(4, os.cpu_count() or 1)
-        if workers == 1 or len(tasks) < 2 * workers:
-            return map(_simulate_patient, *zip(*tasks, strict=True))
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(workers)
-        chunk = max(1, len(tasks) // (4 * workers))
-        return self._pool.map(_simulate_patient, *zip(*tasks, strict=True), chunksize=chunk)
+    def _map(self, tasks: Sequence[_Batch]) -> Iterable[tuple[Array, list[tuple[str, str]]]]:
+        if self._executor is None:
+            self._executor = executor_for(self.workers)
+            self._executor.warm()
+        for results in self._executor.map(_simulate_batch, tasks):
+            yield from results
 
 
 # =========================================================================== the result

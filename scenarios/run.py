@@ -242,7 +242,9 @@ def _cohorts(
 ) -> Iterator[tuple[list[tuple[int, int]], list[Cohort]]]:
     """Yield, in order, the (patient, draw) of some subjects and a cohort per set of knock-outs."""
     arms_of = [
-        tuple((tuple(a.doses(float(p.weight_kg or 1.0))), tuple(a.drugs_added)) for a in scenario.arms)
+        tuple(
+            (tuple(a.doses(float(p.weight_kg or 1.0))), tuple(a.drugs_added), a.resets) for a in scenario.arms
+        )
         for p in people
     ]
     thetas = tuple(drawn)
@@ -263,7 +265,7 @@ def _cohorts(
     if progress is not None:
         progress(0, len(subjects), scenario.name)
     with executor_for(*where) as executor:
-        executor.warm({max(1, len(products_of(doses))) for arms in arms_of for doses, _ in arms})
+        executor.warm({max(1, len(products_of(doses))) for arms in arms_of for doses, *_ in arms})
         for part, cohorts in zip(parts, executor.map(_simulate, tasks), strict=True):
             yield part, cohorts
             done += len(part)

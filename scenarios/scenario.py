@@ -106,6 +106,10 @@ class Course:
         Days of the doses, rising, the first at 0 or later.
     infusion_days
         Length of each infusion in days; 0 is a bolus.
+    steady_state, steady_interval
+        With 1 or 2 the one dose is the last of an endless row, one each `steady_interval` days, whose steady
+        state replaces the exposure that is there (1) or is added to it (2); with an interval of 0 it is a constant
+        infusion of a dose each `infusion_days`, which ends on the day: see `mscrenal.model.events`.
 
     Raises
     ------
@@ -119,6 +123,8 @@ class Course:
     dose: str
     days: tuple[float, ...]
     infusion_days: float = 0.0
+    steady_state: int = 0
+    steady_interval: float = 0.0
 
     def __post_init__(self) -> None:
         known(self.product, PRODUCTS, "product", ("product",))
@@ -135,6 +141,7 @@ class Course:
         object.__setattr__(self, "days", tuple(float(day) for day in self.days))
         self._check_days()
         self._check_infusion()
+        self._check_steady_state()
 
     def _check_days(self) -> None:
         days = self.days
@@ -174,6 +181,36 @@ class Course:
                 "between two doses. Shorten the infusion or widen the interval.",
                 key=("infusion",),
             )
+
+    def _check_steady_state(self) -> None:
+        if self.steady_state not in (0, 1, 2):
+            raise ScenarioError(
+                f"steady_state: given {self.steady_state!r}. Allowed: 0, 1 (replaces) or 2 (adds).",
+                key=("ss",),
+            )
+        interval = self.steady_interval
+        if not (math.isfinite(interval) and interval >= 0) or (interval and not self.steady_state):
+            raise ScenarioError(
+                f"steady_interval: given {interval!r} days with steady_state {self.steady_state}. Allowed: zero or more, and "
+                "only with a steady state.",
+                key=("ii",),
+            )
+        if self.steady_state and not (interval or self.infusion_days):
+            raise ScenarioError(
+                "steady_interval: given 0 without an infusion. Allowed: the days between doses, above zero.",
+                key=("ii",),
+            )
+        if self.steady_state and len(self.days) > 1:
+            raise ScenarioError(
+                f"steady_state: given {self.steady_state} for {len(self.days)} days. Allowed: one day; write the doses "
+                "that follow as a course of their own.",
+                key=("ss",),
+            )
+
+    @property
+    def constant(self) -> bool:
+        """Whether this is the steady state of a constant infusion, of which nothing follows."""
+        return bool(self.steady_state and not self.steady_interval)
 
     @classmethod
     def every(
@@ -220,12 +257,23 @@ class Course:
     @property
     def end_day(self) -> float:
         """Day on which the last infusion ends."""
-        return self.days[-1] + self.infusion_days
+        return self.days[-1] + (0.0 if self.constant else self.infusion_days)
 
     def doses(self, weight_kg: float) -> tuple[Dose, ...]:
         """The doses as the model takes them, for a body weight in kg."""
         amount = self.amount.model_amount(self.kind, weight_kg)
-        return tuple(Dose(day, amount, self.product, self.route, self.infusion_days) for day in self.days)
+        return tuple(
+            Dose(
+                day,
+                amount,
+                self.product,
+                self.route,
+                self.infusion_days,
+                self.steady_state,
+                self.steady_interval,
+            )
+            for day in self.days
+        )
 
     def check_amount(self, subject: PatientSpec) -> None:
         """Raise ScenarioError if a dose is far beyond anything that such a subject was ever given."""
@@ -244,20 +292,25 @@ class Course:
 
     def total_cells_per_kg(self, weight_kg: float) -> float:
         """Cells/kg over the whole course; 0 for EVs and conditioned medium, which bring no cells."""
-        return self.amount.per_kilogram(weight_kg) * self.n_doses if self.kind == "cells" else 0.0
+        if self.kind != "cells" or self.constant:
+            return 0.0
+        return self.amount.per_kilogram(weight_kg) * self.n_doses
 
 
 @dataclass(frozen=True)
 class Arm:
     """What one group receives on top of background therapy: courses of products and added drugs.
 
-    `n` is the number of patients in a trial of this design (None: not a trial arm proper).
+    `n` is the number of patients in a trial of this design (None: not a trial arm proper). On each of the days
+    `resets` the patient is again as on day 0, disease and memory of earlier doses included; infusions in progress end,
+    and doses of that day come after it.
     """
 
     name: str
     courses: tuple[Course, ...] = ()
     drugs_added: tuple[DrugCourse, ...] = ()
     n: int | None = None
+    resets: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -268,6 +321,21 @@ class Arm:
             raise ScenarioError(
                 f"n: given {self.n!r} patients. Allowed: a whole number, one or more.", key=("n",)
             )
+        object.__setattr__(self, "resets", tuple(float(day) for day in self.resets))
+        days = self.resets
+        if not all(math.isfinite(day) and day >= 0 for day in days) or any(b <= a for a, b in pairwise(days)):
+            raise ScenarioError(
+                f"resets: given {_listed(days)}. Allowed: days that rise, the first at 0 or later.",
+                key=("resets",),
+            )
+        replaced = Counter(course.days[0] for course in self.courses if course.steady_state == 1)
+        for day, count in replaced.items():
+            if count > 1:
+                raise ScenarioError(
+                    f"steady_state: given 1 to {count} courses on day {day:g}, of which each would replace the others. "
+                    "Allowed: one; give the others 2, which adds.",
+                    key=("course",),
+                )
 
     def replace(self, **changes: Any) -> Arm:
         """A changed copy."""
@@ -325,7 +393,15 @@ class Arm:
         return tuple(
             sorted(
                 (dose for course in self.courses for dose in course.doses(weight_kg)),
-                key=lambda dose: (dose.day, dose.product, dose.route, dose.amount, dose.duration_days),
+                key=lambda dose: (
+                    dose.day,
+                    dose.product,
+                    dose.route,
+                    dose.amount,
+                    dose.duration_days,
+                    dose.steady_state,
+                    dose.interval_days,
+                ),
             )
         )
 
@@ -739,6 +815,18 @@ class Scenario:
                 "last dose until "
                 f"day {arm.end_day:g}. Move the horizon behind the last dose.",
                 key=("days",),
+            )
+        if arm.resets and self.subject.species != "human":
+            raise ScenarioError(
+                f"resets: given {_listed(arm.resets)} for a {self.subject.species}. Allowed: none. An animal starts in "
+                "health, and a reset would put it back there; give what follows an arm of its own.",
+                key=("resets",),
+            )
+        if arm.resets and arm.resets[-1] >= self.horizon_days:
+            raise ScenarioError(
+                f"resets: given {_listed(arm.resets)}, not before the horizon of {format_duration(self.horizon_days)}. "
+                "Move the horizon behind them, or leave the last out.",
+                key=("resets",),
             )
         for index, course in enumerate(arm.drugs_added):
             if course.drug in background:

@@ -361,7 +361,7 @@ def test_help_says_that_this_is_no_medical_advice():
 
 def test_only_commands_that_work_are_offered():
     names = {command.name or command.callback.__name__ for command in main.registered_commands}
-    assert names == {"compare", "scenarios", "simulate", "explain", "facts"}
+    assert names == {"compare", "scenarios", "simulate", "population", "explain", "facts", "verify", "export"}
 
 
 def test_version_is_printed():

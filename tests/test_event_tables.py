@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mscrenal.model import ROUTES, DrugCourse
+from mscrenal.calibration import draws
+from mscrenal.model import ROUTES, Dose, DrugCourse, RegimenError, model
+from mscrenal.model.simulate import HELD, schedule_of
 from mscrenal.scenarios.events_table import read_events, write_events
+from mscrenal.scenarios.export import ExchangeError, export
 from mscrenal.scenarios.gallery import gallery, gallery_names, load_scenario
+from mscrenal.scenarios.run import run as run_scenario
 from mscrenal.scenarios.scenario import Arm, Course, PatientSpec, Scenario, ScenarioError
 
 HEADER = "ID,TIME,AMT,EVID,PRODUCT,ROUTE,UNIT,DUR,RATE,II,ADDL,SS,CMT"
@@ -75,11 +80,10 @@ def test_an_interval_without_additional_doses_means_nothing():
     assert doses_of(one_dose(II="7")) == doses_of(one_dose())
 
 
-def test_an_infusion_may_last_exactly_its_interval_but_not_longer():
-    (first, second) = doses_of(one_dose(II="7", ADDL="1", DUR="7"))[0]
-    assert first.day + first.duration_days == second.day
-    with pytest.raises(ScenarioError, match=r"column II.*shorter than the infusion"):
-        read_events(one_dose(II="7", ADDL="1", DUR="7.5"))
+@pytest.mark.parametrize("length", ["7", "7.5", "20"])
+def test_an_infusion_may_last_as_long_as_its_interval_and_longer(length):
+    doses = doses_of(one_dose(II="7", ADDL="2", DUR=length))[0]
+    assert [(dose.day, dose.duration_days) for dose in doses] == [(day, float(length)) for day in (0, 7, 14)]
 
 
 def test_infusions_of_separate_records_may_overlap_and_none_is_lost():
@@ -161,21 +165,206 @@ def test_covariates_describe_the_one_patient_of_all_arms():
 # ------------------------------------------------------------------------------- resets and steady states
 
 
-def test_a_reset_before_the_first_dose_changes_nothing():
-    assert doses_of(table("1,0,,3", "1,7,1e6,1,UC,IV,cells/kg")) == doses_of(one_dose(TIME="7"))
-    assert doses_of(one_dose(EVID="4")) == doses_of(one_dose())
+DAYS = (0.0, 1.0, 6.9, 7.0, 7.1, 14.0, 28.0)
+WEEKLY = "1,0,1e6,1,UC,IV,cells/kg,0.5,,7,3"
 
 
-@pytest.mark.parametrize("record", ["1,7,,3", "1,7,1e6,4,UC,IV,cells/kg", "1,0,,3"])
-def test_a_reset_with_or_after_a_dose_is_refused_because_it_would_undo_the_disease(record):
-    with pytest.raises(ScenarioError, match=r"row 3, column EVID: .*undo disease"):
-        read_events(table("1,0,1e6,1,UC,IV,cells/kg", record))
+def simulated(*rows: str, days=DAYS):
+    """The one arm of a table, simulated."""
+    (run,) = read_events(table(*rows, "1,84,,0")).simulate(times=days).values()
+    assert (run.status, run.message) == ("ok", "")
+    return run
 
 
-@pytest.mark.parametrize("value", ["1", "2", "-1"])
-def test_a_steady_state_is_refused_because_there_is_none(value):
-    with pytest.raises(ScenarioError, match=r"row 2, column SS: .*no steady state"):
-        read_events(one_dose(SS=value, II="7"))
+def held(run, name: str = "UC"):
+    """Cells in the body or cleared from it, in the order of the output days."""
+    return sum(run.state(state) for state in HELD["cells"])
+
+
+def test_a_reset_on_day_zero_changes_nothing():
+    for text in (table("1,0,,3", "1,0,1e6,1,UC,IV,cells/kg"), one_dose(EVID="4")):
+        assert read_events(text).arms == read_events(one_dose()).arms
+
+
+def test_a_reset_in_mid_course_makes_the_patient_again_what_it_was_on_day_zero():
+    run = simulated(WEEKLY, "1,10,,3", "1,12,1e6,1,UC,IV,cells/kg,0.5", days=(0.0, 10.0, 11.0, 12.5, 19.0))
+    later = simulated("1,2,1e6,1,UC,IV,cells/kg,0.5", days=(0.0, 1.0, 2.5, 9.0))
+    # What follows the reset is what would follow day 0, drugs and age included.
+    np.testing.assert_allclose(run.states[2:], later.states[1:], rtol=1e-6, atol=1e-9)
+    # An output on its day shows what was before it.
+    assert held(run)[1] == pytest.approx(2.0, rel=1e-6)
+
+
+def test_a_reset_and_dose_is_a_reset_and_then_a_dose():
+    one = read_events(table(WEEKLY, "1,10,2e6,4,UC,IV,cells/kg"))
+    two = read_events(table(WEEKLY, "1,10,2e6,1,UC,IV,cells/kg", "1,10,,3"))
+    assert one.arms == two.arms
+    assert one.arms[0].resets == (10.0,)
+
+
+def test_a_reset_ends_infusions_in_progress_and_cancels_additional_doses():
+    run = simulated("1,0,1e6,1,UC,IV,cells/kg,5,,7,3", "1,8,,3", days=(0.0, 8.0, 9.0, 40.0))
+    assert held(run)[1] == pytest.approx(1.2, rel=1e-6)
+    assert held(run)[2:].tolist() == [0.0, 0.0]
+
+
+def test_a_dose_of_its_own_on_the_day_of_a_reset_is_given_and_an_additional_one_is_not():
+    explicit = read_events(table("1,0,1e6,1,UC,IV,cells/kg", "1,7,1e6,1,UC,IV,cells/kg", "1,7,,3"))
+    additional = read_events(table("1,0,1e6,1,UC,IV,cells/kg,,,7,1", "1,7,,3"))
+    assert [dose.day for dose in explicit.arms[0].doses(72.0)] == [0.0, 7.0]
+    assert [dose.day for dose in additional.arms[0].doses(72.0)] == [0.0]
+
+
+def test_a_reset_of_an_animal_is_refused_because_it_would_put_it_back_in_health():
+    text = "ID,TIME,AMT,EVID,SPECIES,DISEASE,START_WEEK\n1,0,,0,rat,stz,4\n1,7,,3,rat,stz,4\n"
+    with pytest.raises(ScenarioError, match=r"row 3, column EVID: given 3 for a rat.*an ID of its own"):
+        read_events(text)
+    scenario = load_scenario("uc-dn-weekly")
+    rat = PatientSpec("rat", "stz", start_week=4)
+    with pytest.raises(ScenarioError, match=r"resets: given \[7\] for a rat"):
+        Scenario("s", "s", 84.0, (Arm("a", resets=(7.0,)),), "a", rat)
+    with pytest.raises(ScenarioError, match="not before the horizon"):
+        scenario.replace(arms=(Arm("a", resets=(9999.0,)),), reference="a")
+
+
+@pytest.mark.parametrize("resets", [(3.0, 2.0), (2.0, 2.0), (-1.0,), (float("nan"),)])
+def test_days_of_resets_rise_from_day_zero(resets):
+    with pytest.raises(ScenarioError, match=r"resets: given .*Allowed: days that rise"):
+        Arm("a", resets=resets)
+
+
+def test_at_steady_state_one_cycle_is_like_the_next_and_no_cell_is_lost():
+    run = simulated("1,0,1e6,1,UC,IV,cells/kg,0.5,,1,9,1", days=tuple(0.001 + day for day in range(4)))
+    for organ in ("lung", "liver", "apoptotic"):
+        cells = run.state(organ)
+        assert cells[0] > 0.1
+        # The host, which was held, moves on: it becomes sensitised.
+        np.testing.assert_allclose(cells, cells[0], rtol=0.01)
+    assert run.mass_error < 1e-6
+
+
+def test_a_steady_state_that_replaces_forgets_what_was_given_before_and_one_that_adds_does_not():
+    before = "1,0,5e6,1,UC,IV,cells/kg,20"
+    replaced, added = (
+        simulated(before, f"1,2,1e6,1,UC,IV,cells/kg,,,1,,{ss}", days=(0.0, 2.0001, 30.0)) for ss in (1, 2)
+    )
+    alone = simulated("1,2,1e6,1,UC,IV,cells/kg,,,1,,1", days=(0.0, 2.0001, 30.0))
+    assert held(replaced)[2] == pytest.approx(held(alone)[2], rel=1e-2)
+    assert held(added)[2] == pytest.approx(held(alone)[2] + 5.0, rel=1e-2)
+
+
+def test_an_infusion_longer_than_its_interval_goes_on_after_its_steady_state():
+    run = simulated("1,0,1e6,1,UC,IV,cells/kg,3,,1,,1", days=(0.0, 1e-9, 1.0, 2.0, 3.0, 10.0))
+    # Three bags run at first, then two, then one.
+    given = np.diff(held(run)[1:])
+    np.testing.assert_allclose(given, [1.0, 2 / 3, 1 / 3, 0.0], atol=1e-6)
+
+
+def test_a_constant_infusion_at_steady_state_ends_with_its_record():
+    run = simulated("1,0,0,1,UC,IV,cells/kg,,2e6,,,1", days=(0.0, 1e-9, 1.0, 5.0))
+    assert held(run)[1] == pytest.approx(held(run)[3], rel=1e-6)
+    assert run.state("lung")[1] > 10 * run.state("lung")[3]
+
+
+@pytest.mark.parametrize(
+    "rows", [(WEEKLY, "1,10,2e6,4,UC,IV,cells/kg"), ("1,5,1e6,1,UC,IV,cells/kg,0.5,,1,3,1",)]
+)
+def test_a_run_of_the_scenario_meets_resets_and_steady_states_as_the_simulation_does(rows):
+    table_of = read_events(table(*rows, "2,0,,0", "1,84,,0", "1,14,,0"))
+    scenario = table_of.scenario(endpoints=("egfr_change", "time_to_eskd"))
+    median = draws(1, 1)
+    result = run_scenario(scenario, draws=median, seed=1, workers=1)
+    alone = table_of.simulate(median.at(0), times=result.data["time"].values)
+    for arm, trajectory in alone.items():
+        assert result.failures == []
+        np.testing.assert_allclose(
+            result.data["cells_lung"].sel(arm=arm).values[0, 0],
+            trajectory.observable("cells_lung"),
+            rtol=1e-4,
+            atol=1.0,
+        )
+        np.testing.assert_allclose(
+            result.data["egfr"].sel(arm=arm).values[0, 0], trajectory.observable("egfr"), rtol=1e-6
+        )
+    # One arm is followed beyond the horizon by other code than the other, and to much the same day.
+    days = result.eskd_days.values[:, 0, 0]
+    assert days[0] == pytest.approx(days[1], rel=0.2)
+    assert days[0] > 84
+
+
+def test_resets_and_steady_states_come_back_from_the_table_that_is_written():
+    text = table(
+        WEEKLY,
+        "1,10,2e6,4,UC,IV,cells/kg,1,,3,2",
+        "1,30,1e6,1,UC,IV,cells/kg,3,,1,4,1",
+        "1,30,2e6,1,AD,IV,cells/kg,,,2,,2",
+        "1,50,0,1,UC,IV,cells/kg,,2e6,,,2",
+        "1,84,,0",
+    )
+    scenario = read_events(text).scenario()
+    back = read_events(write_events(scenario)).scenario()
+    assert back.arms[0].doses(72.0) == scenario.arms[0].doses(72.0)
+    assert back.arms[0].resets == scenario.arms[0].resets == (10.0,)
+
+
+def test_notes_say_what_resets_and_steady_states_do():
+    notes = read_events(table(WEEKLY, "1,9,,3", "1,10,1e6,1,UC,IV,cells/kg,,,7,,1")).notes
+    assert "row 3: on day 9 the patient is again as on day 0." in notes
+    assert any(
+        note.startswith("row 4: on day 10 the exposure becomes that of a steady state") for note in notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["1,0,1e6,1,UC,IV,cells/kg,,,,,3"], "row 2, column SS: given '3'. Allowed: 0, 1, 2"),
+        (["1,0,1e6,1,UC,IV,cells/kg,,,,,1"], "row 2, column II: given '.' with SS 1. Allowed: the days"),
+        (["1,0,0,1,UC,IV,cells/kg,,,7,,1"], "row 2, column AMT: .*a constant infusion"),
+        (
+            ["1,0,0,1,UC,IV,cells/kg,,2e6,,3,1"],
+            "row 2, column ADDL: given '3' at the steady state of a constant",
+        ),
+        (["1,0,,0,,,,,,,,1"], "row 2, column SS: given '1' with EVID 0"),
+        (["1,0,1e6,2"], "row 2, column AMT: given '1e6' with EVID 2"),
+        (["1,0,1e6,3,UC,IV,cells/kg"], "row 2, column AMT: given '1e6' with EVID 3.*after a reset 4"),
+        (
+            ["1,0,1e6,1,UC,IV,cells/kg,,,7,,1", "1,0,1e6,1,AD,IV,cells/kg,,,7,,1"],
+            "row 2, column SS: .*each would replace the others. Allowed: one; give the others 2",
+        ),
+    ],
+)
+def test_a_steady_state_or_reset_that_cannot_be_is_refused_by_row_and_column(rows, expected):
+    with pytest.raises(ScenarioError, match=expected):
+        read_events(table(*rows))
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"steady_state": 3, "interval_days": 1.0}, "must be 0, 1 .replaces. or 2 .adds., got 3"),
+        ({"interval_days": 7.0}, "belongs to a steady state"),
+        ({"steady_state": 1, "duration_days": 0.0}, "needs an amount above zero and interval_days"),
+        ({"steady_state": 1, "interval_days": 7.0, "amount": 0.0}, "needs an amount above zero"),
+    ],
+)
+def test_a_dose_at_steady_state_that_cannot_be_is_refused(fields, expected):
+    with pytest.raises(RegimenError, match=expected):
+        Dose(**{"day": 0.0, "amount": 1.0, "product": "UC", **fields})
+
+
+def test_what_holds_no_steady_state_refuses_it_and_says_where_it_belongs():
+    dose = Dose(0.0, 1.0, "UC", steady_state=1, interval_days=7.0)
+    with pytest.raises(RegimenError, match=r"has no place in a schedule. Use simulate or simulate_cohort"):
+        schedule_of(model(), 0.0, np.zeros(len(model().inputs)), [dose], [])
+
+
+@pytest.mark.parametrize("row", ["1,10,,3", "1,10,1e6,1,UC,IV,cells/kg,,,7,,1"])
+def test_a_model_file_refuses_an_arm_that_it_cannot_say(row, tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(table(WEEKLY, row, "1,84,,0"))
+    with pytest.raises(ExchangeError, match="'ID 1' has a reset or a dose at steady state"):
+        export("sbml", tmp_path / "mine.xml", scenario=path)
 
 
 # ------------------------------------------------------------------------------- order

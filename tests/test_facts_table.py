@@ -588,12 +588,15 @@ def test_sizes_and_numbers_that_make_no_sense_are_refused(options, says):
 
 
 def test_the_model_simulator_lists_failures_and_leaves_them_nan(monkeypatch):
-    def fake(patient, arms, theta, times):
-        ok = patient["egfr"] > 40
-        values = np.full((len(arms), len(module.OBSERVABLES), times.size), patient["egfr"] if ok else np.nan)
-        return values, [("ok", "") if ok else ("initial-state", "no such patient")] * len(arms)
+    def fake(batch):
+        return [outcome(patient["egfr"], len(batch.arms), batch.times.size) for patient in batch.patients]
 
-    monkeypatch.setattr(module, "_simulate_patient", fake)
+    def outcome(egfr, n_arms, n_times):
+        ok = egfr > 40
+        values = np.full((n_arms, len(module.OBSERVABLES), n_times), egfr if ok else np.nan)
+        return values, [("ok", "") if ok else ("initial-state", "no such patient")] * n_arms
+
+    monkeypatch.setattr(module, "_simulate_batch", fake)
     monkeypatch.setattr(
         ModelSimulator, "_people", lambda self, people: [{"egfr": float(e)} for e in people.egfr]
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
-from mscrenal.calibration import draws, stream
+from mscrenal.calibration import draws, numbered_normals, numbered_uniforms, stream
 from mscrenal.calibration import sampling as module
 from mscrenal.model import PRODUCTS, sampled_parameters
 from mscrenal.model.declare import HalfNormal, LogitNormal, LogNormal, Normal
@@ -141,3 +141,41 @@ def test_an_unknown_parameter_offers_the_nearest():
     module.check_names({"death": 0.5})
     with pytest.raises(ValueError, match="Did you mean 'death'"):
         module.check_names({"deaths": 0.5})
+
+
+# --------------------------------------------------------------------------- numbered numbers
+
+
+@pytest.mark.parametrize("numbered", [numbered_uniforms, numbered_normals])
+def test_any_stretch_of_a_numbered_sequence_is_that_of_the_whole(numbered):
+    whole = numbered(3, "population", "eta", first=0, n=500)
+    for first, n in ((0, 1), (1, 7), (2, 100), (63, 64), (499, 1), (7, 0)):
+        part = numbered(3, "population", "eta", first=first, n=n)
+        assert np.array_equal(part, whole[first : first + n])
+
+
+def test_numbered_sequences_differ_by_seed_name_and_turn_and_are_unrelated():
+    n = 4000
+    sequences = [
+        numbered_normals(1, "a", first=0, n=n),
+        numbered_normals(2, "a", first=0, n=n),
+        numbered_normals(1, "b", first=0, n=n),
+        numbered_normals(1, "a", "b", first=0, n=n),
+        numbered_normals(1, "a", first=0, n=n, turn=1),
+        numbered_normals(1, "a", first=10**12, n=n),
+        numbered_normals(1, "a", first=1, n=n),
+    ]
+    related = np.abs(np.corrcoef(sequences) - np.eye(len(sequences)))
+    assert related.max() < 4 / math.sqrt(n)
+
+
+def test_numbered_numbers_follow_their_distributions():
+    uniforms = numbered_uniforms(1, "a", first=0, n=20_000)
+    assert 0 < uniforms.min() < uniforms.max() < 1
+    assert kstest(uniforms, "uniform").pvalue > 0.001
+    assert kstest(numbered_normals(1, "a", first=0, n=20_000), "norm").pvalue > 0.001
+
+
+def test_a_negative_place_in_a_sequence_is_refused():
+    with pytest.raises(ValueError, match="must be zero or more, got -1, 5 and 0"):
+        numbered_uniforms(1, "a", first=-1, n=5)
