@@ -7,20 +7,23 @@ reported beside it.
 
 from __future__ import annotations
 
+import math
 import select
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from precision import Point, bracket, front, matched
 from remote import OURS, Entry, PeerError, Remote
 
-__all__ = ["GOALS", "TARGET", "Curve", "Plan", "Result", "measure"]
+__all__ = ["GOALS", "STRICT", "TARGET", "TASKS", "Curve", "Plan", "Result", "measure"]
 
 TARGET = 1e-5
+TASKS = ("single", "gradient", "population")
+STRICT = "gradient, own error"
 # How many times as fast as the peer we set out to be.
 GOALS = {
     ("pydiffsol", "single"): 3.0,
@@ -33,6 +36,8 @@ GOALS = {
 }
 # A rung this far below the error asked for ends a ladder: tighter ones tell nothing more.
 ENOUGH = 0.02
+# Subjects of a population, however slow the peer.
+FEWEST = 8
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ class Plan:
         Time for the runs of a block, and for the error of a rung.
     configurations : int
         How many of a peer's configurations are tried, from the first.
-    fold : int
-        A population is all cases this many times over.
+    fold, population_seconds : int, float
+        A population is all cases this many times over, or as many as a peer does in about so many seconds.
     deadline, warm_seconds : float
         Seconds, from the start, after which nothing new is begun; and for which compilers are waited for.
     tasks : tuple of str
@@ -67,9 +72,10 @@ class Plan:
     rung_seconds: float = 60.0
     configurations: int = 99
     fold: int = 3
+    population_seconds: float = 6.0
     deadline: float = 3600.0
     warm_seconds: float = 900.0
-    tasks: tuple[str, ...] = ("single", "gradient", "population")
+    tasks: tuple[str, ...] = TASKS
     cores: tuple[int, ...] = (1, 2)
     quick: bool = False
 
@@ -192,8 +198,11 @@ class Measurement:
                     budget=self.plan.rung_seconds,
                 )
                 curve.failed += answer["failed"]
-                curve.points.append(Point(rtol, answer["error"], answer["seconds"]))
-                if answer["error"] < ENOUGH * TARGET:
+                errors = answer["error"], answer["gradient_error"]
+                curve.points.append(
+                    Point(rtol, errors[0], answer["seconds"], errors[1] if task == "gradient" else math.nan)
+                )
+                if max(errors) < ENOUGH * TARGET:
                     break
             found.append(curve)
         self.result.curves += found
@@ -211,7 +220,7 @@ class Measurement:
                 "time", task=task, configuration=curve.configuration, rtol=point.tolerance,
                 budget=self.plan.block_seconds / len(near),
             )  # fmt: skip
-            points.append(Point(point.tolerance, point.error, min(answer["seconds"])))
+            points.append(replace(point, seconds=min(answer["seconds"])))
             inside += answer["inside"][-1:]
         return points, inside
 
@@ -233,7 +242,7 @@ class Measurement:
         best_theirs = min((b for _, b in pairs), key=lambda m: m.seconds)
         return {
             "peer": theirs.peer,
-            "task": task,
+            "task": theirs.task,
             "cores": 1,
             "ours_ms": 1e3 * best_ours.seconds,
             "peer_ms": 1e3 * best_theirs.seconds,
@@ -249,7 +258,10 @@ class Measurement:
             "ours_configuration": ours.configuration,
             "configuration": theirs.configuration,
             "version": self.result.versions[theirs.peer],
-            "goal": GOALS.get((theirs.peer, task)),
+            "goal": GOALS.get((theirs.peer, theirs.task)),
+            # Of the derivatives, where eGFR and UACR are matched.
+            "ours_gradient_error": _known(best_ours.beside),
+            "peer_gradient_error": _known(best_theirs.beside),
         }
 
     # ------------------------------------------------------------------ populations
@@ -257,6 +269,8 @@ class Measurement:
     def population(self, ours: Curve, theirs: Curve, cores: int) -> dict[str, Any] | None:
         """One row: all cases several times over, milliseconds per simulation."""
         cases = list(range(self.plan.cases)) * self.plan.fold
+        slowest = max(point.seconds for point in bracket(theirs.points, TARGET))
+        cases = cases[: max(FEWEST, int(self.plan.population_seconds / slowest))]
         teams = {c.peer: self._team(c.peer, cores) for c in (ours, theirs)}
         pairs = []
         try:
@@ -316,8 +330,24 @@ class Measurement:
                     cases=cases[place :: len(team)],
                 )
             seconds = max(worker.receive()["seconds"] for worker in team)
-            points.append(Point(point.tolerance, point.error, seconds))
+            points.append(replace(point, seconds=seconds))
         return points
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def strict(curves: Sequence[Curve]) -> list[Curve]:
+    """The same gradients judged by their own error too: the larger of it and that of the values."""
+    return [
+        replace(
+            curve,
+            task=STRICT,
+            points=[replace(p, error=max(p.error, p.beside), beside=math.nan) for p in curve.points],
+        )
+        for curve in curves
+    ]
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -347,12 +377,23 @@ def measure(folder: Path, peers: Sequence[Entry], plan: Plan, pythons: dict[str,
     return run.result
 
 
+def _strict(run: Measurement, mine: Sequence[Curve], others: Sequence[Curve]) -> None:
+    ours, theirs = cheapest(strict(mine)), cheapest(strict(others))
+    row = run.compare(ours, theirs, "gradient") if ours and theirs else None
+    if row is None:
+        slow = OURS.name if ours is None else others[0].peer
+        run.problem(f"{slow}, {STRICT}", f"no tolerance of the ladder reaches {TARGET:g}.")
+    else:
+        run.result.rows.append(row)
+
+
 def _task(run: Measurement, task: str, peers: Sequence[Entry], plan: Plan, say: Any) -> None:
     say(f"{task}: ours")
     if OURS.name not in run.workers or not run.described[OURS.name]["configurations"][task]:
         run.problem(f"{OURS.name}, {task}", "not offered")
         return
-    ours = cheapest(run.curves(OURS.name, task))
+    mine = run.curves(OURS.name, task)
+    ours = cheapest(mine)
     if ours is None:
         run.problem(f"{OURS.name}, {task}", f"no tolerance of the ladder reaches {TARGET:g}.")
         return
@@ -365,12 +406,15 @@ def _task(run: Measurement, task: str, peers: Sequence[Entry], plan: Plan, say: 
             continue
         say(f"{task}: {name}")
         try:
-            theirs = cheapest(run.curves(name, task))
+            others = run.curves(name, task)
+            theirs = cheapest(others)
             row = run.compare(ours, theirs, task) if theirs else None
             if theirs is None or row is None:
                 run.problem(f"{name}, {task}", f"no tolerance of the ladder reaches {TARGET:g}.")
                 continue
             run.result.rows.append(row)
+            if task == "gradient":
+                _strict(run, mine, others)
             if task == "single" and "population" in plan.tasks and run.left() > 0:
                 for cores in plan.cores:
                     say(f"population on {cores}: {name}")

@@ -17,11 +17,15 @@ __all__ = ["Matched", "Point", "bracket", "front", "matched"]
 
 @dataclass(frozen=True)
 class Point:
-    """One rung of a ladder: its relative tolerance, the error achieved with it, the time that it takes."""
+    """One rung of a ladder: its relative tolerance, the error achieved with it, the time that it takes.
+
+    `beside` is an error that came with it and is not matched: that of the derivatives, where values are.
+    """
 
     tolerance: float
     error: float
     seconds: float
+    beside: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Matched:
     seconds: float
     error: float
     tolerance: float
+    beside: float = math.nan
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -60,11 +65,14 @@ def matched(points: Sequence[Point], target: float) -> Matched | None:
     if not near:
         return None
     if len(near) == 1:
-        return Matched(near[0].seconds, near[0].error, near[0].tolerance)
+        return Matched(near[0].seconds, near[0].error, near[0].tolerance, near[0].beside)
     loose, tight = near
     share = math.log(loose.error / target) / math.log(loose.error / max(tight.error, 1e-300))
 
     def between(a: float, b: float) -> float:
         return math.exp(math.log(a) + share * (math.log(b) - math.log(a)))
 
-    return Matched(between(loose.seconds, tight.seconds), target, between(loose.tolerance, tight.tolerance))
+    return Matched(
+        between(loose.seconds, tight.seconds), target, between(loose.tolerance, tight.tolerance),
+        between(loose.beside, tight.beside),
+    )  # fmt: skip

@@ -16,12 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from measure import Plan, Result, measure  # noqa: E402
+from measure import TASKS, Plan, Result, measure  # noqa: E402
 from problem import Problem, make  # noqa: E402
 from remote import PEERS, installed  # noqa: E402
 
@@ -33,6 +34,7 @@ QUICK = Plan(
     rung_seconds=0.5,
     configurations=1,
     fold=1,
+    population_seconds=2.0,
     deadline=45.0,
     warm_seconds=17.0,
     cores=(1,),
@@ -58,10 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="PEER=PATH",
         help="the interpreter that has this peer",
     )
+    parser.add_argument("--tasks", default=",".join(TASKS), help=f"of: {', '.join(TASKS)}; default: all")
     parser.add_argument("--docs", type=Path, default=HERE.parent / "docs", help="where the page is written")
     parser.add_argument("--no-docs", action="store_true", help="do not write the page")
     given = parser.parse_args(arguments)
     wanted = [name for name in given.peers.split(",") if name]
+    tasks = tuple(name for name in given.tasks.split(",") if name)
+    if not tasks or not set(tasks) <= set(TASKS):
+        parser.error(f"--tasks {given.tasks!r}; allowed: {', '.join(TASKS)}.")
     unknown = [name for name in wanted if name not in PEERS]
     if unknown:
         parser.error(f"no peer {unknown[0]!r}; allowed: {', '.join(PEERS)}.")
@@ -76,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if given.quick:
         os.environ["MSCRENAL_BENCH_BUILD"] = "no"  # minutes of C++ are not for now
-    problem, result = _run(wanted, pythons, QUICK if given.quick else Plan(), say)
+    problem, result = _run(wanted, pythons, replace(QUICK if given.quick else Plan(), tasks=tasks), say)
     # After the measurement, so that matplotlib is not loaded while clocks run.
     from report import document, figure, page, text_table
 
@@ -96,7 +102,9 @@ def _run(wanted: list[str], pythons: dict[str, str], plan: Plan, say: object) ->
     there = [entry for entry in entries if installed(entry, pythons.get(entry.name))]
     with tempfile.TemporaryDirectory(prefix="mscrenal-bench-") as name:
         folder = Path(name)
-        problem = make(DRAWS, plan.gradient_cases, crosschecked=plan.gradient_cases)
+        problem = make(
+            DRAWS, plan.gradient_cases, crosschecked=plan.gradient_cases, variational=not plan.quick
+        )
         problem.save(folder)
         result = measure(folder, there, plan, pythons, say)
     result.not_installed = [entry.name for entry in entries if entry not in there]

@@ -164,15 +164,9 @@ def place(system, tables, y, p, u, pulls, gfr, uacr, insulin, sledai, d, jv, o):
                 w[tables.diagonal[row]] -= 1.0 / step
         factor_by(w, tables.pivots, tables.lowers, tables.starts, tables.targets, tables.uppers)
         solve_by(
-            w,
-            change,
-            tables.down,
-            tables.down_starts,
-            tables.down_terms,
-            tables.up,
-            tables.up_starts,
+            w, change, tables.down, tables.down_starts, tables.down_terms, tables.up, tables.up_starts,
             tables.up_terms,
-        )
+        )  # fmt: skip
         for row in range(n):
             value = y[tables.states[row]]
             before[row] = value

@@ -229,27 +229,9 @@ def first_step(system, y, d, end, rtol, atol, f, z, g, moving):
 
 @jit
 def advance(
-    system,
-    y,
-    d,
-    t,
-    end,
-    h,
-    rtol,
-    atol,
-    most,
-    moving,
-    times,
-    cursor,
-    picked,
-    seen,
-    states,
-    work,
-    jv,
-    w,
-    o,
-    fault,
-):
+    system, y, d, t, end, h, rtol, atol, most, moving, times, cursor, picked, seen, states, work, jv, w, o,
+    fault, longest,
+):  # fmt: skip
     """Integrate y (n_states,) in place from t to end, inputs constant.
 
     Returns status, time reached, next step, cursor into `times`, steps taken. Outputs in [t, end) are written
@@ -326,26 +308,9 @@ def advance(
         landing = False
         while cursor < n_times and times[cursor] < reached:
             if not interpolated(
-                system,
-                at,
-                times[cursor] - t,
-                h,
-                h_old,
-                before,
-                f_before,
-                y,
-                f0,
-                z,
-                f,
-                k1,
-                k2,
-                k3,
-                k4,
-                k5,
-                jw,
-                rtol,
-                atol,
-            ):
+                system, at, times[cursor] - t, h, h_old, before, f_before, y, f0, z, f, k1, k2, k3, k4, k5,
+                jw, rtol, atol,
+            ):  # fmt: skip
                 landing = True
                 break
             # An interpolated state may dip a little further; the mesh is checked where the segment ends.
@@ -371,7 +336,7 @@ def advance(
         rejected = False
         h_old, error_old = h, max(1e-2, error)
         # A step cut short by an output says little of the next.
-        h = min(max(h * grow, wish), LONGEST)
+        h = min(max(h * grow, wish), longest)
         wish = 0.0
         # One at the end sees the inputs of the next segment, which is for the caller.
         if t < end and cursor < n_times and times[cursor] == t:
@@ -488,29 +453,9 @@ def emit(system, y, d, row, picked, seen, states, o, floor, clean):
 
 @jit
 def integrate(
-    system,
-    y,
-    p,
-    edges,
-    inputs,
-    boluses,
-    resets,
-    times,
-    picked,
-    seen,
-    states,
-    rtol,
-    atol,
-    most,
-    moving,
-    d,
-    u,
-    work,
-    jv,
-    w,
-    o,
-    fault,
-):
+    system, y, p, edges, inputs, boluses, resets, times, picked, seen, states, rtol, atol, most, moving, d, u,
+    work, jv, w, o, fault,
+):  # fmt: skip
     """One subject under one schedule; y (n_states,) ends as the state at the last output time.
 
     Returns status, the time reached and the number of steps. At an edge an output comes first, then a reset,
@@ -562,27 +507,9 @@ def integrate(
             call3(system.kernels[DERIVE], p, u, d)
         h = first_step(system, y, d, stop - t, rtol, atol, work[7], work[6], work[8], moving)
         status, t, h, cursor, steps = advance(
-            system,
-            y,
-            d,
-            t,
-            stop,
-            h,
-            rtol,
-            atol,
-            most - total,
-            moving,
-            times,
-            cursor,
-            picked,
-            seen,
-            states,
-            work,
-            jv,
-            w,
-            o,
-            fault,
-        )
+            system, y, d, t, stop, h, rtol, atol, most - total, moving, times, cursor, picked, seen, states,
+            work, jv, w, o, fault, LONGEST,
+        )  # fmt: skip
         total += steps
         if status != OK:
             return status, t, total
@@ -594,28 +521,9 @@ def integrate(
 
 @jit
 def population(
-    system,
-    subjects,
-    initial,
-    plan,
-    offsets,
-    edges,
-    inputs,
-    boluses,
-    resets,
-    times,
-    picked,
-    rtol,
-    atol,
-    most,
-    beyond,
-    seen,
-    final,
-    status,
-    reached,
-    fault,
-    crossing,
-):
+    system, subjects, initial, plan, offsets, edges, inputs, boluses, resets, times, picked, rtol, atol, most,
+    beyond, seen, final, status, reached, fault, crossing,
+):  # fmt: skip
     """Each subject through each of its arms; nothing is shared between them but memory to work in.
 
     subjects : parameters, (n, n_parameters); initial : states at the first edge, (n, n_states), NaN for none.
@@ -642,29 +550,9 @@ def population(
             y[:] = initial[j]
             at[0] = 0
             code, t, _ = integrate(
-                system,
-                y,
-                p,
-                edges[first:last],
-                inputs[first:last],
-                boluses[first:last],
-                resets[first:last],
-                times,
-                picked,
-                seen[j, a],
-                states,
-                rtol,
-                atol,
-                most,
-                moving,
-                d,
-                u,
-                work,
-                jv,
-                w,
-                o,
-                at,
-            )
+                system, y, p, edges[first:last], inputs[first:last], boluses[first:last], resets[first:last],
+                times, picked, seen[j, a], states, rtol, atol, most, moving, d, u, work, jv, w, o, at,
+            )  # fmt: skip
             status[j, a], reached[j, a], fault[j, a] = code, t, at[0]
             if code == OK and beyond[0] >= 0:
                 crossing[j, a] = day_below(
@@ -703,27 +591,9 @@ def day_below(system, y, d, t, observable, threshold, limit, rtol, atol, most, m
     while t < limit:
         before = value
         code, later, h, _, _ = advance(
-            system,
-            state,
-            d,
-            t,
-            t + QUARTER,
-            h,
-            rtol,
-            atol,
-            most,
-            moving,
-            nothing,
-            0,
-            picked,
-            empty,
-            empty,
-            work,
-            jv,
-            w,
-            o,
-            at,
-        )
+            system, state, d, t, t + QUARTER, h, rtol, atol, most, moving, nothing, 0, picked, empty, empty,
+            work, jv, w, o, at, QUARTER,
+        )  # fmt: skip
         if code != OK:
             return np.nan
         call3(system.kernels[OBSERVE], state, d, o)

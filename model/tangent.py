@@ -250,29 +250,9 @@ def carry(tables, s, h, use, q, ws, forces, stages, trial, rtol, atol):
 
 @jit
 def advance_with(
-    system,
-    tables,
-    y,
-    s,
-    e,
-    t,
-    end,
-    h,
-    rtol,
-    atol,
-    most,
-    use,
-    q,
-    work,
-    jv,
-    w,
-    by_rate,
-    ws,
-    forces,
-    stages,
-    trial,
-    fault,
-):
+    system, tables, y, s, e, t, end, h, rtol, atol, most, use, q, work, jv, w, by_rate, ws, forces, stages,
+    trial, fault,
+):  # fmt: skip
     """Integrate y and s (n_blocks, n_states * LANES) in place from t to end, inputs constant; as `advance`, without outputs."""
     n = y.shape[0]
     k1, k2, k3, k4, k5, k6 = work[0], work[1], work[2], work[3], work[4], work[5]
@@ -314,18 +294,9 @@ def advance_with(
                 ):
                     for x in range(s.shape[0]):
                         worse = carry(
-                            tables,
-                            s[x],
-                            h,
-                            use,
-                            q[x],
-                            ws,
-                            forces,
-                            stages[x],
-                            trial,
-                            SLACK * rtol,
-                            SLACK * atol,
-                        )
+                            tables, s[x], h, use, q[x], ws, forces, stages[x], trial, SLACK * rtol, SLACK *
+                            atol,
+                        )  # fmt: skip
                         if not worse <= error:
                             error = worse
                             if not error <= 1.0:
@@ -402,27 +373,9 @@ def add_jump(system, tables, y, s, e, sign, use, q, jv, by_rate, f, jump, out):
 
 @jit
 def integrate_with(
-    system,
-    tables,
-    y,
-    s,
-    p,
-    q,
-    use,
-    use_seen,
-    edges,
-    inputs,
-    boluses,
-    resets,
-    times,
-    picked,
-    rtol,
-    atol,
-    most,
-    seen,
-    seen_slopes,
-    fault,
-):
+    system, tables, y, s, p, q, use, use_seen, edges, inputs, boluses, resets, times, picked, rtol, atol,
+    most, seen, seen_slopes, fault,
+):  # fmt: skip
     """One subject under one schedule with its sensitivities; as `integrate`, every output time the end of a step.
 
     s : (n_blocks, n_states * LANES), dy/dθ at the start; q : (n_blocks, n_moving * LANES), dp/dθ of the parameters that move;
@@ -486,29 +439,9 @@ def integrate_with(
         while t < stop:
             end = min(stop, times[cursor]) if cursor < times.shape[0] else stop
             code, t, h, steps = advance_with(
-                system,
-                tables,
-                y,
-                s,
-                e,
-                t,
-                end,
-                h,
-                rtol,
-                atol,
-                most - total,
-                use,
-                q,
-                work,
-                jv,
-                w,
-                by_rate,
-                ws,
-                forces,
-                stages,
-                trial,
-                fault,
-            )
+                system, tables, y, s, e, t, end, h, rtol, atol, most - total, use, q, work, jv, w, by_rate,
+                ws, forces, stages, trial, fault,
+            )  # fmt: skip
             total += steps
             if code != OK:
                 return code, t, total

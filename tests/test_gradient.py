@@ -266,8 +266,9 @@ NAMED = {
     ),
     "lupus, cells as immunosuppression stops": (
         "c3_consumption", "product.UC.potency_immunomodulation", "product.AD.potency_immunomodulation",
-        "eta_immunosuppression", "eta_sensitisation",
+        "eta_immunosuppression",
     ),
+    "renovascular, allogeneic cells sensitise": ("eta_sensitisation", "insult.renovascular.ischaemia"),
     "rat with streptozotocin, depots": ("insult.stz.beta_set", "m1_loss_rate", "product.AD.survival"),
 }  # fmt: skip
 

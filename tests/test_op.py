@@ -214,7 +214,7 @@ def test_the_op_gives_values_and_jacobian(mode):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_gradient_of_a_density_is_that_of_finite_differences_and_computed_once(mode):
-    op = SimulationOp(ARMS, NAMES, rtol=1e-9, atol=1e-11)
+    op = SimulationOp([TREATED, PLACEBO], NAMES, rtol=1e-8, atol=1e-10)
     theta = pt.dvector("theta")
     target = op.simulations(MEDIAN * [1.02, 0.9, 1.1, 2.0]).values
     density = -0.5 * (((op(theta)[0] - target) / (0.05 * target)) ** 2).sum()
@@ -223,7 +223,8 @@ def test_the_gradient_of_a_density_is_that_of_finite_differences_and_computed_on
     _, found = both(MEDIAN)
     assert op.simulations.computed == before + 1
     expected = differences(lambda x: both(x)[0], MEDIAN)
-    np.testing.assert_allclose(found * MEDIAN, expected * MEDIAN, rtol=1e-5)
+    size = np.abs(expected * MEDIAN).max()
+    np.testing.assert_allclose(found * MEDIAN, expected * MEDIAN, rtol=1e-4, atol=1e-5 * size)
 
 
 def test_the_gradient_is_the_cotangent_times_the_jacobian():
@@ -330,12 +331,15 @@ def tiny_model() -> tuple[pm.Model, SimulationOp]:
 
 def test_the_density_of_a_model_has_the_gradient_of_finite_differences():
     model, _ = tiny_model()
-    both = model.logp_dlogp_function(mode="FAST_RUN", ravel_inputs=True)
+    density, slope = model.compile_logp(mode="FAST_RUN"), model.compile_dlogp(mode="FAST_RUN")
+
+    def point(x: np.ndarray) -> dict[str, np.ndarray]:
+        return {f"{name}_log__": np.asarray(value) for name, value in zip(FREE, x, strict=True)}
+
     at = np.log(TRUTH)
-    _, found = both(at)
-    expected = differences(lambda x: both(x)[0], at)
-    # At the tolerance that is used.
-    np.testing.assert_allclose(found, expected, rtol=5e-3, atol=5e-3 * np.abs(found).max())
+    # Steps large enough for the tolerance that is used.
+    expected = differences(lambda x: density(point(x)), at, step=2e-3)
+    np.testing.assert_allclose(slope(point(at)), expected, rtol=2e-2, atol=2e-3 * np.abs(expected).max())
 
 
 def test_a_failed_simulation_is_a_density_that_no_sampler_accepts():

@@ -55,12 +55,12 @@ class Peer(Simulator):
 
         def rhs(t: float, y: np.ndarray, constants: np.ndarray) -> np.ndarray:
             out = np.empty(n)
-            stepper.kernel(rates, y, constants, out)
+            stepper.kernel(rates, np.ascontiguousarray(y), constants, out)
             return out
 
         def jac(t: float, y: np.ndarray, constants: np.ndarray) -> np.ndarray:
             out = np.zeros((n, n))
-            stepper.kernel(slopes, y, constants, entries)
+            stepper.kernel(slopes, np.ascontiguousarray(y), constants, entries)
             out[system.jac_rows, system.jac_columns] = entries
             return out
 
