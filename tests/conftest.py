@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from dataclasses import dataclass
 
 from hypothesis import HealthCheck, settings
@@ -86,3 +87,11 @@ def regimens(draw, products: tuple[str, ...] = tuple(PRODUCTS), most: int = 6) -
         start = draw(st.floats(0, 100))
         courses.append(DrugCourse(drug, start, draw(st.one_of(st.none(), st.floats(start + 1, 300)))))
     return Regimen(tuple(doses), tuple(courses))
+
+
+LOCALE = locale.setlocale(locale.LC_ALL)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Simulators of other projects set the C locale as they load, in which a dash is no character."""
+    locale.setlocale(locale.LC_ALL, LOCALE)

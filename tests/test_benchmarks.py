@@ -25,7 +25,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import problem as problems  # noqa: E402
 import report  # noqa: E402
 from measure import Curve, Plan, Result, cheapest, measure  # noqa: E402
-from precision import Point, bracket, front, matched  # noqa: E402
+from precision import Point, around, bracket, front, matched  # noqa: E402
 from remote import OURS, PEERS, Entry, PeerError, Remote, installed  # noqa: E402
 from run import main  # noqa: E402
 
@@ -225,6 +225,12 @@ def test_a_rung_that_another_beats_in_both_error_and_time_does_not_count():
     points = ladder((1e-3, 1.0), (1e-4, 9.0), (1e-5, 2.0), (2e-7, 3.0))
     assert [p.seconds for p in front(points)] == [1.0, 2.0, 3.0]
     assert [p.error for p in bracket(points, 1e-4)] == [1e-3, 1e-5]
+
+
+def test_the_rungs_to_time_with_care_are_those_next_to_the_error_whatever_time_they_took():
+    points = ladder((1e-3, 1.0), (1e-4, 9.0), (1e-6, 2.0), (1e-7, 3.0), (math.inf, 0.1))
+    assert [p.error for p in around(points, 1e-5)] == [1e-4, 1e-6]
+    assert [p.error for p in around(points, 1e-5, each=2)] == [1e-3, 1e-4, 1e-6, 1e-7]
 
 
 def test_a_rung_that_failed_in_one_case_does_not_count():

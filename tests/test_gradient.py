@@ -1,8 +1,8 @@
 """Every derivative against finite differences of a solver that knows nothing of derivatives.
 
 The measure of an observable is its largest error over time, relative to its largest derivative over time. Differences resolve
-only so much: what the tolerance of the solver in every state does to the observable, divided by the step. An error is what
-goes beyond that.
+only so much: what the tolerance of the solver in every state does to the observable, divided by the step, and what a step
+of half the length still changes (a healthy subject lies in a corner of the second derivative). An error is what goes beyond that.
 """
 
 from __future__ import annotations
@@ -139,11 +139,11 @@ def seen_noise(kernels: Compiled, subject: Subject, schedule: Schedule, states: 
     return out
 
 
-def richardson(function: Callable[[float], np.ndarray], step: float) -> np.ndarray:
-    """The derivative of a function at 0, by central differences of two steps."""
+def richardson(function: Callable[[float], np.ndarray], step: float) -> tuple[np.ndarray, np.ndarray]:
+    """The derivative of a function at 0, by central differences of two steps, and how much the last one changed it."""
     coarse = (function(step) - function(-step)) / (2 * step)
     fine = (function(step / 2) - function(-step / 2)) / step
-    return (4 * fine - coarse) / 3
+    return (4 * fine - coarse) / 3, np.abs(fine - coarse) / 3
 
 
 def differences(
@@ -166,7 +166,8 @@ def differences(
     least = seen_noise(
         *here, states, times, lambda y: ERRS * (ATOL + RTOL * y) / step + 10 * ERRS * tolerance
     )
-    return Differences(richardson(course, step), least)
+    slope, doubt = richardson(course, step)
+    return Differences(slope, least + doubt)
 
 
 def along(problem: Problem, seed: int) -> dict[str, float]:
@@ -350,7 +351,7 @@ def test_the_derivatives_of_the_placed_start_are_those_of_placing_again(name):
             _, moved, _ = problem.moved({parameter: x * problem.size(parameter)}).placed()
             return np.concatenate([moved.state, moved.parameters])
 
-        expected = richardson(start, 1e-3)
+        expected, _ = richardson(start, 1e-3)
         found = np.concatenate([seeds.state[:, k], seeds.parameters[:, k]]) * problem.size(parameter)
         here = np.concatenate([subject.state, subject.parameters])
         # The iteration ends at 1e-11 of the speed of each state.
@@ -404,7 +405,7 @@ def test_unit_seeds_give_the_derivatives_by_initial_states():
             first = [2 * halves[1] - halves[0], 2 * halves[2] - halves[1]]
             slope = (4 * first[1] - first[0]) / 3
         else:
-            slope = richardson(course, step)
+            slope, _ = richardson(course, step)
         least = seen_noise(
             kernels, subject, schedule, solution.states, TIMES,
             lambda y, step=step: 4 * ERRS * (ATOL + RTOL * y) / step + 10 * ERRS * TIGHT * 1e-2,
@@ -439,8 +440,8 @@ def test_a_reset_takes_the_derivatives_back_to_the_start_as_it_does_the_state():
             kernels, subject, back, solution.states, TIMES,
             lambda y: ERRS * (ATOL + RTOL * y) / STEP + 10 * ERRS * TIGHT * 1e-2,
         )  # fmt: skip
-        slope = Differences(richardson(course, STEP), least)
-        slope.check(found.derivatives[..., k] * FIRST.size(name), CLOSE)
+        slope, doubt = richardson(course, STEP)
+        Differences(slope, least + doubt).check(found.derivatives[..., k] * FIRST.size(name), CLOSE)
         assert not np.allclose(found.derivatives[late, :, k], plain.derivatives[late, :, k], rtol=1e-3)
 
 
