@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from precision import Point, bracket, front, matched
+from precision import Point, around, front, matched
 from remote import OURS, Entry, PeerError, Remote
 
 __all__ = ["GOALS", "STRICT", "TARGET", "TASKS", "Curve", "Plan", "Result", "measure"]
@@ -38,6 +38,8 @@ GOALS = {
 ENOUGH = 0.02
 # Subjects of a population, however slow the peer.
 FEWEST = 8
+# Of a worker that did not even start.
+NOTHING: dict[str, Any] = {"configurations": {"single": [], "gradient": []}}
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class Measurement:
         self.result = Result()
         self.workers: dict[str, Remote] = {}
         self.described: dict[str, dict[str, Any]] = {}
+        self.slow: set[str] = set()
 
     def left(self) -> float:
         """Seconds until the deadline."""
@@ -127,11 +130,15 @@ class Measurement:
             self.workers[entry.name] = self._worker(entry, first=place % 2)
         self._together("describe")
 
-    def warm(self, task: str) -> None:
-        """Let every worker compile what a task needs; one that takes too long is left out from here on."""
-        self._together(
-            "warm", task=task, skip=[n for n, d in self.described.items() if not d["configurations"][task]]
-        )
+    def warm(self, task: str, entries: Sequence[Entry]) -> None:
+        """Let workers compile what a task needs; one that takes too long is left out from here on."""
+        wanted = {entry.name for entry in entries}
+        skip = [
+            name
+            for name, described in self.described.items()
+            if name not in wanted or not described["configurations"][task]
+        ]
+        self._together("warm", task=task, skip=skip)
 
     def _worker(self, entry: Entry, *, cores: int = 1, first: int = 0) -> Remote:
         return Remote(entry, self.folder, cores=cores, first=first, python=self.pythons.get(entry.name))
@@ -165,9 +172,11 @@ class Measurement:
             self._drop(name, error)
             return
         if do == "describe":
-            if self.plan.quick:
-                for task in set(answer["configurations"]) - set(answer["quick_tasks"]):
-                    answer["configurations"][task] = []
+            left_out = set(answer["configurations"]) - set(answer["quick_tasks"])
+            if left_out:
+                self.slow.add(name)
+            for task in left_out if self.plan.quick else ():
+                answer["configurations"][task] = []
             self.described[name] = answer
             self.result.versions[name] = answer["version"]
         elif answer["skipped"]:
@@ -178,7 +187,18 @@ class Measurement:
         worker = self.workers.pop(name)
         worker.close()
 
+    def unreached(self) -> str:
+        """Why there is no time at the error asked for."""
+        if self.left() < 0:
+            return "no time left; run without --quick."
+        return f"no tolerance of the ladder reaches {TARGET:g}."
+
     # ------------------------------------------------------------------ ladders
+
+    def ours(self, task: str) -> list[Curve]:
+        """Our own ladders, climbed once."""
+        found = [c for c in self.result.curves if (c.peer, c.task) == (OURS.name, task)]
+        return found or self.curves(OURS.name, task)
 
     def curves(self, name: str, task: str) -> list[Curve]:
         """The ladder of each configuration."""
@@ -212,7 +232,7 @@ class Measurement:
 
     def block(self, curve: Curve, task: str, cores: int = 1) -> tuple[list[Point], list[float]]:
         """The points around the target, timed now, and the seconds spent inside where the peer says so."""
-        near = bracket(curve.points, TARGET)
+        near = around(curve.points, TARGET, each=2)
         worker = self.workers[curve.peer]
         points, inside = [], []
         for point in near:
@@ -269,7 +289,7 @@ class Measurement:
     def population(self, ours: Curve, theirs: Curve, cores: int) -> dict[str, Any] | None:
         """One row: all cases several times over, milliseconds per simulation."""
         cases = list(range(self.plan.cases)) * self.plan.fold
-        slowest = max(point.seconds for point in bracket(theirs.points, TARGET))
+        slowest = max(point.seconds for point in around(theirs.points, TARGET))
         cases = cases[: max(FEWEST, int(self.plan.population_seconds / slowest))]
         teams = {c.peer: self._team(c.peer, cores) for c in (ours, theirs)}
         pairs = []
@@ -321,7 +341,7 @@ class Measurement:
 
     def _populations(self, team: list[Remote], curve: Curve, cases: list[int]) -> list[Point]:
         points = []
-        for point in bracket(curve.points, TARGET):
+        for point in around(curve.points, TARGET):
             for place, worker in enumerate(team):
                 worker.send(
                     "population",
@@ -366,15 +386,37 @@ def measure(folder: Path, peers: Sequence[Entry], plan: Plan, pythons: dict[str,
     try:
         say("starting")
         run.start([OURS, *peers])
-        for task in ("single", "gradient"):
-            if task in plan.tasks:
-                say(f"{task}: compiling")
-                run.warm(task)
-                _task(run, task, peers, plan, say)
+        # Those that take long to compile come last in a quick run, or nobody would get a turn.
+        late = [entry for entry in peers if plan.quick and entry.name in run.slow]
+        best: dict[str, tuple[Curve, Curve]] = {}
+        for group in ([entry for entry in peers if entry not in late], late):
+            for task in ("single", "gradient"):
+                offered = any(run.described.get(e.name, NOTHING)["configurations"][task] for e in group)
+                if task in plan.tasks and offered:
+                    say(f"{task}: compiling")
+                    run.warm(task, [OURS, *group])
+                    best |= _task(run, task, group, say)
+        for name, (ours, theirs) in best.items():
+            for cores in plan.cores if "population" in plan.tasks else ():
+                if run.left() > 0:
+                    say(f"population on {cores}: {name}")
+                    _population(run, ours, theirs, cores)
     finally:
         for worker in run.workers.values():
             worker.close()
+    for curve in run.result.curves:
+        curve.points = front(curve.points) if len(front(curve.points)) > 1 else curve.points
     return run.result
+
+
+def _population(run: Measurement, ours: Curve, theirs: Curve, cores: int) -> None:
+    try:
+        row = run.population(ours, theirs, cores)
+    except PeerError as error:
+        run.problem(f"{theirs.peer}, population on {cores}", error)
+        return
+    if row is not None:
+        run.result.rows.append(row)
 
 
 def _strict(run: Measurement, mine: Sequence[Curve], others: Sequence[Curve]) -> None:
@@ -382,27 +424,29 @@ def _strict(run: Measurement, mine: Sequence[Curve], others: Sequence[Curve]) ->
     row = run.compare(ours, theirs, "gradient") if ours and theirs else None
     if row is None:
         slow = OURS.name if ours is None else others[0].peer
-        run.problem(f"{slow}, {STRICT}", f"no tolerance of the ladder reaches {TARGET:g}.")
+        run.problem(f"{slow}, {STRICT}", run.unreached())
     else:
         run.result.rows.append(row)
 
 
-def _task(run: Measurement, task: str, peers: Sequence[Entry], plan: Plan, say: Any) -> None:
-    say(f"{task}: ours")
+def _task(run: Measurement, task: str, peers: Sequence[Entry], say: Any) -> dict[str, tuple[Curve, Curve]]:
+    """Rows of a task; returns the chosen curves, ours and theirs, of single simulations."""
     if OURS.name not in run.workers or not run.described[OURS.name]["configurations"][task]:
         run.problem(f"{OURS.name}, {task}", "not offered")
-        return
-    mine = run.curves(OURS.name, task)
+        return {}
+    say(f"{task}: ours")
+    mine = run.ours(task)
     ours = cheapest(mine)
     if ours is None:
-        run.problem(f"{OURS.name}, {task}", f"no tolerance of the ladder reaches {TARGET:g}.")
-        return
+        run.problem(f"{OURS.name}, {task}", run.unreached())
+        return {}
+    chosen = {}
     for entry in peers:
         name = entry.name
         if name not in run.workers or not run.described[name]["configurations"][task]:
             continue
         if run.left() < 0:
-            run.problem(f"{name}, {task}", "no time left; run without --quick")
+            run.problem(f"{name}, {task}", run.unreached())
             continue
         say(f"{task}: {name}")
         try:
@@ -410,18 +454,13 @@ def _task(run: Measurement, task: str, peers: Sequence[Entry], plan: Plan, say: 
             theirs = cheapest(others)
             row = run.compare(ours, theirs, task) if theirs else None
             if theirs is None or row is None:
-                run.problem(f"{name}, {task}", f"no tolerance of the ladder reaches {TARGET:g}.")
+                run.problem(f"{name}, {task}", run.unreached())
                 continue
             run.result.rows.append(row)
             if task == "gradient":
                 _strict(run, mine, others)
-            if task == "single" and "population" in plan.tasks and run.left() > 0:
-                for cores in plan.cores:
-                    say(f"population on {cores}: {name}")
-                    row = run.population(ours, theirs, cores)
-                    if row is not None:
-                        run.result.rows.append(row)
+            else:
+                chosen[name] = (ours, theirs)
         except PeerError as error:
             run.problem(f"{name}, {task}", error)
-    for curve in run.result.curves:
-        curve.points = front(curve.points) if len(front(curve.points)) > 1 else curve.points
+    return chosen

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Matched", "Point", "bracket", "front", "matched"]
+__all__ = ["Matched", "Point", "around", "bracket", "front", "matched"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,17 @@ def bracket(points: Sequence[Point], target: float) -> list[Point]:
         return []
     above = [q for q in ordered if q.error > target]
     return [*above[-1:], below[0]]
+
+
+def around(points: Sequence[Point], target: float, each: int = 1) -> list[Point]:
+    """The `each` rungs on either side of `target` that are nearest to it in error, whatever time they took.
+
+    These are the ones to time with care: the times that a ladder begins with are too rough to choose by.
+    """
+    ordered = sorted((q for q in points if math.isfinite(q.error)), key=lambda q: q.error)
+    below = [q for q in ordered if q.error <= target]
+    above = [q for q in ordered if q.error > target]
+    return [*reversed(above[:each]), *reversed(below[-each:])]
 
 
 def matched(points: Sequence[Point], target: float) -> Matched | None:

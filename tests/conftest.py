@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
