@@ -40,8 +40,8 @@ __all__ = [
     "parameter_sources",
     "parameter_vector",
     "place",
-    "place_plainly",
     "place_people",
+    "place_plainly",
     "pulls_of",
     "start",
 ]

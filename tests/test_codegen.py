@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from mscrenal.model.build import Model, slot_name
 from mscrenal.model.codegen import Equations, equations
-from mscrenal.model.kernels import Compiled, compiled
 from mscrenal.model.definition import model
 from mscrenal.model.functions import (
     EXCESS_WIDTH,
@@ -26,6 +25,7 @@ from mscrenal.model.functions import (
     saturating,
     stimulated,
 )
+from mscrenal.model.kernels import Compiled, compiled
 from mscrenal.model.species import SPECIES, Species
 from mscrenal.model.symbolic import Excess, ExcessSlope
 
