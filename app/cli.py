@@ -468,8 +468,8 @@ def verify(workers: Workers = None, as_json: Json = False, out: Out = None) -> N
         with progress_bar("verify") as step:
             result = api.verify(workers=workers, progress=step)
         _finish(result, folder, as_json)
-    if not result.passed:
-        failed = [check.name for check in result.checks if not check.passed]
+    failed = [name for name, passed in result.passed.items() if not passed]
+    if failed:
         error_console().print(
             f"[bold]{len(failed)} of {len(result.checks)} checks do not pass:[/bold] {', '.join(failed)}. "
             "Numbers computed on this machine are not to be trusted; please report the table above."

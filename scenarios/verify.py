@@ -90,9 +90,9 @@ class VerifyResult(Result):
     checks: tuple[Check, ...]
 
     @property
-    def passed(self) -> bool:
-        """Whether all checks pass."""
-        return all(check.passed for check in self.checks)
+    def passed(self) -> dict[str, bool]:
+        """Whether each check passes, by name."""
+        return {check.name: check.passed for check in self.checks}
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -131,7 +131,7 @@ class VerifyResult(Result):
         return {
             "command": self.command,
             "checks": [check.record for check in self.checks],
-            "passed": self.passed,
+            "passed": all(self.passed.values()),
             "extrapolated": [],
             "provenance": dict(self.provenance),
         }

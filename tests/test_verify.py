@@ -23,7 +23,7 @@ def result():
 
 
 def test_every_check_passes_on_this_machine(result):
-    assert result.passed, result.table.to_string()
+    assert all(result.passed.values()), result.table.to_string()
 
 
 def test_each_check_states_its_error_its_limit_and_what_was_compared(result):
@@ -101,6 +101,13 @@ def test_the_command_prints_one_document_and_leaves_with_0(monkeypatch):
     done = run_with(monkeypatch, (GOOD,), "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["checks"][0]["pass"] is True
+
+
+def test_the_command_prints_a_table_that_says_how_many_pass(monkeypatch):
+    done = run_with(monkeypatch, (GOOD,))
+    assert done.exit_code == 0
+    assert "something that is right" in " ".join(done.stdout.split())
+    assert "1 of 1 pass" in done.stdout
 
 
 def test_the_command_leaves_with_3_and_names_what_does_not_pass(monkeypatch):
