@@ -244,7 +244,7 @@ def advance(
     jw = np.zeros(w.shape[0])
     steps = 0
     fresh, rejected = True, False
-    h_old, error_old, wish = 0.0, 1.0, 0.0
+    h_old, error_old, wish, aimed = 0.0, 1.0, 0.0, False
     call3(system.kernels[RATES], y, d, f0)
     if moving.shape[0] > 0:
         for i in range(n):
@@ -260,7 +260,7 @@ def advance(
         if steps >= most:
             return BUDGET, t, h, cursor, steps
         steps += 1
-        last = t + 1.0001 * h >= end
+        last = not aimed and t + 1.0001 * h >= end
         if last:
             h = end - t
         if fresh:
@@ -278,7 +278,7 @@ def advance(
             w[system.diagonal_at[i]] += inverse
         call1(system.kernels[FACTOR], w)
         if not w[w.shape[0] - 1] > LEAST_PIVOT * inverse:
-            rejected = True
+            rejected, aimed = True, False
             h *= 0.1
             if h < SHORTEST or t + h <= t:
                 # A Jacobian with no finite numbers has no pivots either.
@@ -293,14 +293,15 @@ def advance(
             continue
         error = rodas(system, y, d, h, f0, w, k1, k2, k3, k4, k5, k6, z, f, moving, rtol, atol)
         if not error <= 1.0:
-            rejected = True
+            rejected, aimed = True, False
             # A step into nothing (a power of a negative number) says nothing of how far is too far.
             h *= max(SHRINK, SAFETY * error**-0.25) if error < 1e30 else 0.1
             if h < SHORTEST or t + 0.01 * h <= t:
                 fault[0] = at_fault(f0, k6, y, z, rtol, atol)
                 return UNDERFLOW if error == error else NON_FINITE, t, h, cursor, steps
             continue
-        reached = end if last else t + h
+        # Rounding must not carry a step that aims at an output beyond it.
+        reached = end if last else times[cursor] if aimed else t + h
         call3(system.kernels[RATES], z, d, f)
         if moving.shape[0] > 0:
             for i in range(n):
@@ -319,7 +320,7 @@ def advance(
         if landing:
             # The step was good, but cannot be trusted in between: repeat it as far as the output.
             wish = max(wish, h)
-            h = times[cursor] - t
+            h, aimed = times[cursor] - t, True
             continue
         for i in range(n):
             before[i], f_before[i] = y[i], f0[i]
@@ -333,7 +334,7 @@ def advance(
             grow = min(grow, max(SHRINK, predicted))
         if rejected:
             grow = min(grow, 1.0)
-        rejected = False
+        rejected, aimed = False, False
         h_old, error_old = h, max(1e-2, error)
         # A step cut short by an output says little of the next.
         h = min(max(h * grow, wish), longest)

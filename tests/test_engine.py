@@ -144,6 +144,27 @@ def test_what_is_shown_does_not_depend_on_when_it_is_shown(wild, times):
     np.testing.assert_allclose(some.states, all_of_them.states[rows], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("start", [-7.66631e-15, 0.1, 1 / 3])
+def test_outputs_a_rounding_error_from_an_edge_or_from_each_other_are_met(wild, start):
+    times = np.array(
+        [
+            start,
+            np.nextafter(start, 9.0),
+            start + 3e-15 + 1e-13,
+            0.7,
+            np.nextafter(0.7, 9.0),
+            5.0 - 1e-12,
+            5.0,
+        ]
+    )
+    schedule = quiet(edges=(start, 0.7), boluses=(0.0, 1.0), feed=(0.0, 0.0))
+    out = course(wild, schedule, times)
+    assert out.status == "ok", out.message
+    assert out.steps < 2000
+    np.testing.assert_allclose(out.states[0], INITIAL)
+    np.testing.assert_allclose(out.states[-1], out.states[-2], rtol=1e-6, atol=1e-9)
+
+
 def test_a_held_state_stands_still_and_the_others_see_it_stand(wild):
     out = course(wild, quiet(), hold=("hares",), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(out.states[:, 0], 1.0, rtol=1e-14)
