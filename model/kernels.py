@@ -322,7 +322,7 @@ class _Preparing:
         self.total, self.done_so_far, self.began = total, 0, time.monotonic()
         self.live = sys.stderr.isatty()
         if not self.live:
-            text = "mscrenal: preparing the model for this machine, once (about half a minute) ..."
+            text = "mscrenal: preparing the model for this machine, once (about a minute) ..."
             print(text, file=sys.stderr, flush=True)
 
     def show(self, name: str) -> None:
