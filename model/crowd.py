@@ -16,26 +16,17 @@ from mscrenal.model.initial import Placed, common_rows, fill_own, place_people
 from mscrenal.model.kernels import Compiled, compiled
 from mscrenal.model.people import People
 from mscrenal.model.placement import FOUND
-from mscrenal.model.population import Below, Cohort, Regimen, simulate_cohort
-from mscrenal.model.simulate import (
-    ENTRY,
-    MASS_BALANCE_TOLERANCE,
-    Dose,
-    DrugCourse,
-    given_and_held,
-    last_dose,
-    mass_message,
-    products_of,
-    schedule_of,
+from mscrenal.model.population import (
+    Below,
+    Cohort,
+    Course,
+    Regimen,
+    integrate_arms,
+    simulate_cohort,
+    write_arms,
 )
-from mscrenal.model.solve import (
-    MAX_STEPS,
-    POPULATION_ATOL,
-    POPULATION_RTOL,
-    STATUSES,
-    Schedule,
-    explain_failure,
-)
+from mscrenal.model.simulate import ENTRY, Dose, DrugCourse, given_and_held, products_of, schedule_of
+from mscrenal.model.solve import MAX_STEPS, POPULATION_ATOL, POPULATION_RTOL, Schedule
 
 __all__ = ["Treatment", "simulate_people"]
 
@@ -69,18 +60,6 @@ class Treatment:
         return self.doses_of(j), self.courses, self.resets
 
 
-@dataclass(frozen=True)
-class _Course:
-    """What is seen of every subject, and how exactly."""
-
-    times: np.ndarray
-    observables: tuple[str, ...]
-    below: Below | None
-    rtol: float
-    atol: float
-    max_steps: int
-
-
 def simulate_people(
     people: People,
     drawn: Mapping[str, np.ndarray],
@@ -110,18 +89,12 @@ def simulate_people(
     Cohort
         To the last bit what `simulate_cohort` gives for the same subjects.
     """
-    course = _Course(
+    course = Course(
         np.ascontiguousarray(times, dtype=np.float64), tuple(observables), below, rtol, atol, max_steps
     )
     if any(dose.steady_state for t in treatments for dose in t.doses):
         return _one_by_one(people, drawn, treatments, course, knock_out)
-    n, n_arms = len(people), len(treatments)
-    cohort = Cohort(
-        np.full((n, n_arms, len(course.times), len(course.observables)), np.nan),
-        np.full((n, n_arms), "ok", dtype=object),
-        {},
-        np.full((n, n_arms), np.nan),
-    )
+    cohort = course.nothing_yet(len(people), len(treatments))
     groups: dict[tuple[str, ...], list[int]] = {}
     for a, t in enumerate(treatments):
         groups.setdefault(products_of(t.doses), []).append(a)
@@ -138,7 +111,7 @@ def _one_by_one(
     people: People,
     drawn: Mapping[str, np.ndarray],
     treatments: Sequence[Treatment],
-    course: _Course,
+    course: Course,
     knock_out: Collection[str],
 ) -> Cohort:
     """A steady state depends on the state that it meets, so that nothing is gained by columns."""
@@ -177,48 +150,21 @@ def _run_group(
     people: People,
     placed: Placed,
     treatments: Mapping[int, Treatment],
-    course: _Course,
+    course: Course,
     cohort: Cohort,
 ) -> None:
     """Integrate arms that give the same products, and write their columns."""
-    from mscrenal.model import stepper
-
-    model, below, arms = kernels.model, course.below, list(treatments)
-    n, k = len(people), len(arms)
-    plan, schedules = _schedules(model, people, placed.inputs[0], list(treatments.values()))
-    offsets = np.concatenate(([0], np.cumsum([len(s.edges) for s in schedules]))).astype(np.int64)
-    picked = np.array([model.observable_names.index(o) for o in course.observables], dtype=np.int32)
-    seen = np.full((n, k, len(course.times), len(picked)), np.nan)
-    final = np.full((n, k, len(model.states)), np.nan)
-    code, fault = np.zeros((n, k), dtype=np.int64), np.zeros((n, k), dtype=np.int64)
-    reached, crossing = np.full((n, k), np.nan), np.full((n, k), np.nan)
-    beyond = (-1.0, 0.0, 0.0)
-    if below is not None:
-        index = model.observable_names.index(below.observable)
-        beyond = (float(index), float(below.threshold), float(below.limit_day))
-    stepper.population(
-        kernels.system, placed.parameters, np.ascontiguousarray(placed.states), plan, offsets,
-        np.concatenate([s.edges for s in schedules]), np.concatenate([s.inputs for s in schedules]),
-        np.concatenate([s.boluses for s in schedules]), np.concatenate([s.resets for s in schedules]),
-        course.times, picked, course.rtol, course.atol, course.max_steps, beyond,
-        seen, final, code, reached, fault, crossing,
-    )  # fmt: skip
-    cohort.values[:, arms], cohort.crossing[:, arms] = seen, crossing
+    arms = list(treatments)
+    plan, schedules = _schedules(kernels.model, people, placed.inputs[0], list(treatments.values()))
+    found = integrate_arms(kernels, placed.states, placed.parameters, plan, schedules, course)
     end = float(course.times[-1])
-    for i, (a, t) in enumerate(treatments.items()):
-        error = _mass_errors(model, t, final[:, i], end)
-        for j in np.flatnonzero((code[:, i] != 0) | ~(error <= MASS_BALANCE_TOLERANCE)):
-            status = STATUSES[code[j, i]]
-            if status == "initial-state":
-                message = placed.messages[j]
-            elif status == "ok":
-                status = "mass-balance"
-                message = mass_message(error[j], end) + last_dose(t.doses, end)
-            else:
-                message = explain_failure(model, status, reached[j, i], fault[j, i], course.max_steps)
-                message += last_dose(t.doses, reached[j, i])
-            cohort.status[j, a], cohort.messages[int(j), a] = status, message
-            cohort.values[j, a], cohort.crossing[j, a] = np.nan, np.nan
+    error = np.stack(
+        [_mass_errors(kernels.model, t, found.final[:, k], end) for k, t in enumerate(treatments.values())],
+        axis=1,
+    )
+    write_arms(
+        cohort, arms, kernels.model, course, found, error, lambda j, a: treatments[a].doses, placed.messages
+    )
 
 
 def _schedules(

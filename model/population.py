@@ -7,7 +7,7 @@ a subject's numbers depend on that subject alone, and are the same to the last b
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from mscrenal.model.build import Model
 from mscrenal.model.initial import Subject, common_parameters, own_parameters, place
 from mscrenal.model.kernels import Compiled, compiled
 from mscrenal.model.patient import Patient
+from mscrenal.model.placement import FOUND
 from mscrenal.model.simulate import (
     MASS_BALANCE_TOLERANCE,
     Dose,
@@ -30,15 +31,13 @@ from mscrenal.model.simulate import (
 )
 from mscrenal.model.solve import ATOL, MAX_STEPS, RTOL, STATUSES, Schedule, explain_failure
 
-__all__ = ["Below", "Cohort", "Regimen", "simulate_cohort"]
+__all__ = ["Below", "Cohort", "Course", "Regimen", "integrate_arms", "simulate_cohort", "write_arms"]
 
 # Doses, drug courses and, if there are any, the days of resets.
 Regimen = (
     tuple[tuple[Dose, ...], tuple[DrugCourse, ...]]
     | tuple[tuple[Dose, ...], tuple[DrugCourse, ...], tuple[float, ...]]
 )
-QUARTER = 91.3125  # days: how often `Below` looks, as in `mscrenal.model.stepper`
-_FOUND = ("beta_set", "glucose_goal", "insulin_start", "creatinine_generation", "lupus")
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,122 @@ class Cohort:
     crossing: np.ndarray
 
 
+@dataclass(frozen=True)
+class Course:
+    """What is seen of every subject, and how exactly it is computed."""
+
+    times: np.ndarray
+    observables: tuple[str, ...]
+    below: Below | None
+    rtol: float
+    atol: float
+    max_steps: int
+
+    def nothing_yet(self, n: int, n_arms: int) -> Cohort:
+        """A cohort of which no arm has run."""
+        values = np.full((n, n_arms, len(self.times), len(self.observables)), np.nan)
+        status = np.full((n, n_arms), "ok", dtype=object)
+        return Cohort(values, status, {}, np.full((n, n_arms), np.nan))
+
+
+@dataclass(frozen=True)
+class Integrated:
+    """What the integrator gave for n subjects in some arms: seen (n, n_arms, n_times, n_observables), final
+    (n, n_arms, n_states), the rest (n, n_arms).
+    """
+
+    seen: np.ndarray
+    final: np.ndarray
+    code: np.ndarray
+    reached: np.ndarray
+    fault: np.ndarray
+    crossing: np.ndarray
+
+
+def integrate_arms(
+    kernels: Compiled,
+    states: np.ndarray,
+    parameters: np.ndarray,
+    plan: np.ndarray,
+    schedules: Sequence[Schedule],
+    course: Course,
+) -> Integrated:
+    """Integrate n subjects through arms that give the same products.
+
+    Parameters
+    ----------
+    states : ndarray (n, n_states)
+        At the start; NaN for a subject that could not be placed.
+    parameters : ndarray (n, n_parameters)
+    plan : ndarray of int64 (n, n_arms)
+        Which of the schedules each subject follows in each arm.
+    """
+    from mscrenal.model import stepper
+
+    model, shape, below = kernels.model, plan.shape, course.below
+    picked = np.array([model.observable_names.index(o) for o in course.observables], dtype=np.int32)
+    beyond = (-1.0, 0.0, 0.0)
+    if below is not None:
+        index = model.observable_names.index(below.observable)
+        beyond = (float(index), float(below.threshold), float(below.limit_day))
+    found = Integrated(
+        np.full((*shape, len(course.times), len(picked)), np.nan),
+        np.full((*shape, len(model.states)), np.nan),
+        np.zeros(shape, dtype=np.int64),
+        np.full(shape, np.nan),
+        np.zeros(shape, dtype=np.int64),
+        np.full(shape, np.nan),
+    )
+    stepper.population(
+        kernels.system, parameters, np.ascontiguousarray(states), plan,
+        np.concatenate(([0], np.cumsum([len(s.edges) for s in schedules]))).astype(np.int64),
+        np.concatenate([s.edges for s in schedules]), np.concatenate([s.inputs for s in schedules]),
+        np.concatenate([s.boluses for s in schedules]), np.concatenate([s.resets for s in schedules]),
+        course.times, picked, course.rtol, course.atol, course.max_steps, beyond,
+        found.seen, found.final, found.code, found.reached, found.fault, found.crossing,
+    )  # fmt: skip
+    return found
+
+
+def write_arms(
+    cohort: Cohort,
+    arms: Sequence[int],
+    model: Model,
+    course: Course,
+    found: Integrated,
+    mass_error: np.ndarray,
+    doses_of: Callable[[int, int], Sequence[Dose]],
+    unplaced: Sequence[str],
+) -> None:
+    """Write what was found into the cohort: numbers, or a status with its message and NaN.
+
+    Parameters
+    ----------
+    arms : sequence of int
+        The arms of the cohort that were integrated.
+    mass_error : ndarray (n, len(arms))
+        Largest relative error of the mass balance of any product.
+    doses_of : callable
+        The doses of a subject in an arm of the cohort, for messages.
+    unplaced : sequence of str, n
+        Why a subject has no initial state.
+    """
+    columns, end = list(arms), float(course.times[-1])
+    cohort.values[:, columns], cohort.crossing[:, columns] = found.seen, found.crossing
+    for j, k in np.argwhere((found.code != 0) | ~(mass_error <= MASS_BALANCE_TOLERANCE)).tolist():
+        a, status, day = columns[k], STATUSES[found.code[j, k]], float(found.reached[j, k])
+        if status == "initial-state":
+            message = unplaced[j]
+        elif status == "ok":
+            status = "mass-balance"
+            message = mass_message(mass_error[j, k], end) + last_dose(doses_of(j, a), end)
+        else:
+            message = explain_failure(model, status, day, int(found.fault[j, k]), course.max_steps)
+            message += last_dose(doses_of(j, a), day)
+        cohort.status[j, a], cohort.messages[j, a] = status, message
+        cohort.values[j, a], cohort.crossing[j, a] = np.nan, np.nan
+
+
 def simulate_cohort(
     patients: Sequence[Patient],
     thetas: Sequence[Mapping[str, float]],
@@ -108,17 +223,14 @@ def simulate_cohort(
     Cohort
         A subject that fails is a status with a message; it stops nobody else.
     """
-    n, n_arms = len(patients), len(regimens[0]) if regimens else 0
-    values = np.full((n, n_arms, len(times), len(observables)), np.nan)
-    status = np.full((n, n_arms), "ok", dtype=object)
-    crossing = np.full((n, n_arms), np.nan)
-    messages: dict[tuple[int, int], str] = {}
-    cohort = Cohort(values, status, messages, crossing)
+    at = np.ascontiguousarray(times, dtype=np.float64)
+    course = Course(at, tuple(observables), below, rtol, atol, max_steps)
+    cohort = course.nothing_yet(len(patients), len(regimens[0]) if regimens else 0)
     start = _Starts(patients, thetas, knock_out)
     for products, members in _groups(regimens).items():
         group = _Group(start, products, members, regimens)
-        group.run(cohort, times, observables, below, (rtol, atol, max_steps))
-        group.run_steady(cohort, times, observables, below, (rtol, atol))
+        group.run(cohort, course)
+        group.run_steady(cohort, course)
     return cohort
 
 
@@ -170,7 +282,7 @@ class _Starts:
             found = place(kernels, self.patients, rows)
             self._placed[model.slots] = found.states, found.parameters, found.inputs, found.messages
         states, first, inputs, messages = self._placed[model.slots]
-        at = [model.parameter_index[name] for name in _FOUND]
+        at = [model.parameter_index[name] for name in FOUND]
         rows[:, at] = first[:, at]
         return states, rows, inputs, messages
 
@@ -193,43 +305,20 @@ class _Group:
         self.steady = sorted(steady)
         self.states, self.parameters, self.inputs, self.unplaced = start.placed(self.kernels, products)
 
-    def run(
-        self,
-        cohort: Cohort,
-        times: np.ndarray,
-        observables: Sequence[str],
-        below: Below | None,
-        control: tuple[float, float, int],
-    ) -> None:
+    def run(self, cohort: Cohort, course: Course) -> None:
         """Integrate, and write the rows of this group's arms."""
-        from mscrenal.model import stepper
-
         if not self.members:
             return
-        model = self.kernels.model
-        n, n_arms = len(self.patients), len(self.members)
         plan, schedules = self._schedules()
-        offsets = np.concatenate(([0], np.cumsum([len(s.edges) for s in schedules]))).astype(np.int64)
-        picked = np.array([model.observable_names.index(o) for o in observables], dtype=np.int32)
-        seen = np.full((n, n_arms, len(times), len(picked)), np.nan)
-        final = np.full((n, n_arms, len(model.states)), np.nan)
-        code, fault = np.zeros((n, n_arms), dtype=np.int64), np.zeros((n, n_arms), dtype=np.int64)
-        reached, crossing = np.full((n, n_arms), np.nan), np.full((n, n_arms), np.nan)
-        beyond = (-1.0, 0.0, 0.0)
-        if below is not None:
-            index = model.observable_names.index(below.observable)
-            beyond = (float(index), float(below.threshold), float(below.limit_day))
-        rtol, atol, max_steps = control
-        stepper.population(
-            self.kernels.system, self.parameters, np.ascontiguousarray(self.states), plan, offsets,
-            np.concatenate([s.edges for s in schedules]), np.concatenate([s.inputs for s in schedules]),
-            np.concatenate([s.boluses for s in schedules]), np.concatenate([s.resets for s in schedules]),
-            np.ascontiguousarray(times, dtype=np.float64), picked, rtol, atol, max_steps, beyond,
-            seen, final, code, reached, fault, crossing,
+        found = integrate_arms(self.kernels, self.states, self.parameters, plan, schedules, course)
+        end = float(course.times[-1])
+        error = np.stack(
+            [self._mass_errors(found.final[:, k], a, end) for k, a in enumerate(self.members)], axis=1
+        )
+        write_arms(
+            cohort, self.members, self.kernels.model, course, found, error,
+            lambda j, a: self.regimens[j][a][0], self.unplaced,
         )  # fmt: skip
-        arms = self.members
-        cohort.values[:, arms], cohort.crossing[:, arms] = seen, crossing
-        self._report(cohort, final, code, reached, fault, times[-1], max_steps)
 
     def _schedules(self) -> tuple[np.ndarray, list[Schedule]]:
         """Which schedule each subject follows in each arm, (n, n_arms), and the schedules, each once."""
@@ -249,35 +338,6 @@ class _Group:
                 plan[j, k] = known[key]
         return plan, schedules
 
-    def _report(
-        self,
-        cohort: Cohort,
-        final: np.ndarray,
-        code: np.ndarray,
-        reached: np.ndarray,
-        fault: np.ndarray,
-        end: float,
-        max_steps: int,
-    ) -> None:
-        """Statuses, messages, and NaN wherever there is no result."""
-        model = self.kernels.model
-        for k, a in enumerate(self.members):
-            error = self._mass_errors(final[:, k], a, end)
-            for j in np.flatnonzero((code[:, k] != 0) | ~(error <= MASS_BALANCE_TOLERANCE)).tolist():
-                status = STATUSES[code[j, k]]
-                if status == "initial-state":
-                    message = self.unplaced[j]
-                elif status == "ok":
-                    status, message = "mass-balance", mass_message(error[j], end)
-                else:
-                    message = explain_failure(model, status, reached[j, k], fault[j, k], max_steps)
-                if status != "initial-state":
-                    message += last_dose(
-                        self.regimens[j][a][0], end if status == "mass-balance" else reached[j, k]
-                    )
-                cohort.status[j, a], cohort.messages[j, a] = status, message
-                cohort.values[j, a], cohort.crossing[j, a] = np.nan, np.nan
-
     def _mass_errors(self, final: np.ndarray, arm: int, end: float) -> np.ndarray:
         """Largest relative error of the mass balance of any product, (n,)."""
         worst = np.zeros(len(self.patients))
@@ -290,19 +350,14 @@ class _Group:
                 worst[j] = max(worst[j], abs(final[j, held].sum() - given) / given)
         return worst
 
-    def run_steady(
-        self,
-        cohort: Cohort,
-        times: np.ndarray,
-        observables: Sequence[str],
-        below: Below | None,
-        tolerance: tuple[float, float],
-    ) -> None:
+    def run_steady(self, cohort: Cohort, course: Course) -> None:
         """As `run`, for the arms with doses at steady state."""
-        model, rtol, atol = self.kernels.model, *tolerance
-        picked = [model.observable_names.index(o) for o in observables]
+        from mscrenal.model.stepper import QUARTER
+
+        model, times, below = self.kernels.model, course.times, course.below
+        picked = [model.observable_names.index(o) for o in course.observables]
         beyond = np.arange(times[-1] + QUARTER, below.limit_day + QUARTER, QUARTER) if below else np.empty(0)
-        days = np.concatenate((np.asarray(times, dtype=np.float64), beyond))
+        days = np.concatenate((times, beyond))
         for j, patient in enumerate(self.patients):
             placed = np.isfinite(self.states[j]).all()
             subject = Subject(
@@ -314,7 +369,14 @@ class _Group:
                     continue
                 doses, courses, resets = _parts(self.regimens[j][a])
                 run = simulate_subject(
-                    self.kernels, subject, doses, courses, days, resets=resets, rtol=rtol, atol=atol
+                    self.kernels,
+                    subject,
+                    doses,
+                    courses,
+                    days,
+                    resets=resets,
+                    rtol=course.rtol,
+                    atol=course.atol,
                 )
                 if run.status != "ok":
                     cohort.status[j, a], cohort.messages[j, a] = run.status, run.message

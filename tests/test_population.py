@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from mscrenal.app.cli import main
 from mscrenal.calibration import draws as drawn_from
 from mscrenal.model import DrugCourse, Patient, PatientError
-from mscrenal.model import crowd as crowd_module
 from mscrenal.model.crowd import Treatment, simulate_people
 from mscrenal.model.people import People
 from mscrenal.model.population import Below, Cohort, simulate_cohort
@@ -359,7 +358,7 @@ def test_a_patient_whom_not_even_the_median_parameters_meet_is_refused_at_once()
 
 
 def test_a_broken_mass_balance_is_a_failure(monkeypatch):
-    monkeypatch.setattr(crowd_module, "MASS_BALANCE_TOLERANCE", -1.0)
+    monkeypatch.setattr("mscrenal.model.population.MASS_BALANCE_TOLERANCE", -1.0)
     people = people_of(SCENARIO, 1, 0, 2)
     cohort = simulate_people(people, {}, [Treatment(TREATED.doses(72.0))], np.array([0.0, 28.0]), ("egfr",))
     assert cohort.status.tolist() == [["mass-balance"], ["mass-balance"]]
