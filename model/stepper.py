@@ -97,6 +97,9 @@ def kernel(address, a, b, c):
 
 
 OK, BUDGET, UNDERFLOW, NON_FINITE, PIVOT_LOST, NOT_PLACED = 0, 1, 2, 3, 4, 5
+# Rows of the memory of one subject, (WORK_ROWS, n_states): six stages; the new state and its rate; the rate at the start of
+# the step; a state between; the state before this step, and its rate; the first state of the course; an output.
+Z, F, F0, AT, BEFORE, START, F_BEFORE, CLEAN = 6, 7, 8, 9, 10, 11, 12, 13
 WORK_ROWS = 14
 QUARTER = 91.3125  # days
 # Days. Weeks-long steps of a patient who hardly changes cost little and show everything in between; and after an edge
@@ -155,11 +158,41 @@ def stage(system, y, d, w, k, f, moving):
 
 
 @jit
-def rodas(system, y, d, h, f0, w, k1, k2, k3, k4, k5, k6, z, f, moving, rtol, atol):
-    """One step of length h from y, where f0 = f(y): z becomes the new state, k6 its error; returns the size of that.
+def spread(system, jv, into):
+    """-J in the layout of the factorisation, (n_lu + 1,), from its entries (n_jac,)."""
+    for e in range(into.shape[0]):
+        into[e] = 0.0
+    for e in range(jv.shape[0]):
+        into[system.jac_at[e]] = -jv[e]
 
-    w : the factorised 1/(hγ) - J, n_lu + 1; k1 … k6, z, f : memory, (n_states,).
+
+@jit
+def factorised(system, h, w):
+    """Add 1/(hγ) to the diagonal of -J in w and factorise it; whether its pivots can be trusted."""
+    inverse = 1.0 / (h * GAMMA)
+    for i in range(system.diagonal_at.shape[0]):
+        w[system.diagonal_at[i]] += inverse
+    call1(system.kernels[FACTOR], w)
+    return w[w.shape[0] - 1] > LEAST_PIVOT * inverse
+
+
+@jit
+def growth(h, h_old, error, error_old, rejected):
+    """By how much the next step may be longer: the error of this step, and what the last two together say (Gustafsson)."""
+    grow = min(GROW, max(SHRINK, SAFETY * error**-0.25)) if error > 0.0 else GROW
+    if h_old > 0.0 and error > 0.0:
+        grow = min(grow, max(SHRINK, SAFETY * h / h_old * (error_old / (error * error)) ** 0.25))
+    return min(grow, 1.0) if rejected else grow
+
+
+@jit
+def rodas(system, y, d, h, w, work, moving, rtol, atol):
+    """One step of length h from y: work[Z] becomes the new state, work[5] its error; returns the size of that.
+
+    w : the factorised 1/(hγ) - J, (n_lu + 1,); work[F0] = f(y); work[0] to work[5] hold the stages afterwards.
     """
+    k1, k2, k3, k4, k5, k6 = work[0], work[1], work[2], work[3], work[4], work[5]
+    z, f, f0 = work[Z], work[F], work[F0]
     n = y.shape[0]
     g = 1.0 / h
     for i in range(n):
@@ -238,10 +271,9 @@ def advance(
     to `seen` (n_times, n_picked) and, if it has rows, `states` (n_times, n_states).
     """
     n = y.shape[0]
-    k1, k2, k3, k4, k5, k6 = work[0], work[1], work[2], work[3], work[4], work[5]
-    z, f, f0, at, before, f_before, clean = work[6], work[7], work[8], work[9], work[10], work[12], work[13]
+    z, f, f0, clean = work[Z], work[F], work[F0], work[CLEAN]
     n_times = times.shape[0]
-    jw = np.zeros(w.shape[0])
+    jw = np.empty(w.shape[0])
     steps = 0
     fresh, rejected = True, False
     h_old, error_old, wish, aimed = 0.0, 1.0, 0.0, False
@@ -268,36 +300,26 @@ def advance(
             if moving.shape[0] > 0:
                 for e in range(jv.shape[0]):
                     jv[e] *= moving[system.jac_rows[e]]
-            for e in range(jv.shape[0]):
-                jw[system.jac_at[e]] = -jv[e]
+            spread(system, jv, jw)
             fresh = False
-        inverse = 1.0 / (h * GAMMA)
         for e in range(w.shape[0]):
             w[e] = jw[e]
-        for i in range(n):
-            w[system.diagonal_at[i]] += inverse
-        call1(system.kernels[FACTOR], w)
-        if not w[w.shape[0] - 1] > LEAST_PIVOT * inverse:
+        if not factorised(system, h, w):
             rejected, aimed = True, False
             h *= 0.1
             if h < SHORTEST or t + h <= t:
                 # A Jacobian with no finite numbers has no pivots either.
                 fault[0] = lowest(f0)
-                return (
-                    PIVOT_LOST if w[w.shape[0] - 1] == w[w.shape[0] - 1] else NON_FINITE,
-                    t,
-                    h,
-                    cursor,
-                    steps,
-                )
+                lost = w[w.shape[0] - 1] == w[w.shape[0] - 1]
+                return PIVOT_LOST if lost else NON_FINITE, t, h, cursor, steps
             continue
-        error = rodas(system, y, d, h, f0, w, k1, k2, k3, k4, k5, k6, z, f, moving, rtol, atol)
+        error = rodas(system, y, d, h, w, work, moving, rtol, atol)
         if not error <= 1.0:
             rejected, aimed = True, False
             # A step into nothing (a power of a negative number) says nothing of how far is too far.
             h *= max(SHRINK, SAFETY * error**-0.25) if error < 1e30 else 0.1
             if h < SHORTEST or t + 0.01 * h <= t:
-                fault[0] = at_fault(f0, k6, y, z, rtol, atol)
+                fault[0] = at_fault(f0, work[5], y, z, rtol, atol)
                 return UNDERFLOW if error == error else NON_FINITE, t, h, cursor, steps
             continue
         # Rounding must not carry a step that aims at an output beyond it.
@@ -307,33 +329,23 @@ def advance(
             for i in range(n):
                 f[i] *= moving[i]
         landing = False
-        while cursor < n_times and times[cursor] < reached:
-            if not interpolated(
-                system, at, times[cursor] - t, h, h_old, before, f_before, y, f0, z, f, k1, k2, k3, k4, k5,
-                jw, rtol, atol,
-            ):  # fmt: skip
-                landing = True
-                break
-            # An interpolated state may dip a little further; the mesh is checked where the segment ends.
-            emit(system, at, d, cursor, picked, seen, states, o, 0.0, clean)
-            cursor += 1
+        while cursor < n_times and times[cursor] < reached and not landing:
+            x, at = times[cursor] - t, work[AT]
+            interpolate(system, at, x, h, h_old, y, work, jw)
+            landing = x >= SHORTEST and not trusted(system, at, x, h, h_old, y, work, jw, rtol, atol)
+            if not landing:
+                # An interpolated state may dip a little further; the mesh is checked where the segment ends.
+                emit(system, at, d, cursor, picked, seen, states, o, 0.0, clean)
+                cursor += 1
         if landing:
             # The step was good, but cannot be trusted in between: repeat it as far as the output.
             wish = max(wish, h)
             h, aimed = times[cursor] - t, True
             continue
-        for i in range(n):
-            before[i], f_before[i] = y[i], f0[i]
-            y[i], f0[i] = z[i], f[i]
+        accept(y, work)
         t = reached
         fresh = True
-        grow = min(GROW, max(SHRINK, SAFETY * error**-0.25)) if error > 0.0 else GROW
-        if h_old > 0.0 and error > 0.0:
-            # Gustafsson: what the last two steps together say of the next.
-            predicted = SAFETY * h / h_old * (error_old / (error * error)) ** 0.25
-            grow = min(grow, max(SHRINK, predicted))
-        if rejected:
-            grow = min(grow, 1.0)
+        grow = growth(h, h_old, error, error_old, rejected)
         rejected, aimed = False, False
         h_old, error_old = h, max(1e-2, error)
         # A step cut short by an output says little of the next.
@@ -347,10 +359,22 @@ def advance(
 
 
 @jit
-def interpolate(out, x, h, h_old, before, f_before, y, f0, z, f):
-    """State at x after the start of a step of length h, from the values and slopes at its ends and, if there is one
-    (h_old > 0), at the start of the step before: a polynomial of degree 5 (or 3), of higher order than the method.
+def accept(y, work):
+    """The new state becomes the state, and the old one that before."""
+    for i in range(y.shape[0]):
+        work[BEFORE, i], work[F_BEFORE, i] = y[i], work[F0, i]
+        y[i], work[F0, i] = work[Z, i], work[F, i]
+
+
+@jit
+def interpolate(system, out, x, h, h_old, y, work, jw):
+    """State at x after the start of a step of length h, before it is accepted.
+
+    A polynomial of higher order than the method through the values and slopes at the ends of the step and, if there is one
+    (h_old > 0), at the start of the step before: of degree 5, or 3. A state that decays within the step by Rodas4's
+    own formula, from its stages: there a slope would multiply the error of the state by hλ.
     """
+    z, f, f0, before, f_before = work[Z], work[F], work[F0], work[BEFORE], work[F_BEFORE]
     if h_old > 0.0:
         a, b, c = x + h_old, x, x - h
         l0 = b * c / (h_old * (h_old + h))
@@ -365,45 +389,38 @@ def interpolate(out, x, h, h_old, before, f_before, y, f0, z, f):
         for i in range(y.shape[0]):
             out[i] = v0 * before[i] + v1 * y[i] + v2 * z[i] + s0 * f_before[i] + s1 * f0[i] + s2 * f[i]
     else:
-        cubic(out, x, h, y, f0, z, f)
-
-
-@jit
-def cubic(out, x, h, y, f0, z, f):
-    """The same from the two ends of the step alone."""
+        v1, v2, s1, s2 = cubic(x, h)
+        for i in range(y.shape[0]):
+            out[i] = v1 * y[i] + v2 * z[i] + s1 * f0[i] + s2 * f[i]
+    k1, k2, k3, k4, k5 = work[0], work[1], work[2], work[3], work[4]
     s = x / h
     r = 1.0 - s
-    v1, v2 = r * r * (1.0 + 2.0 * s), s * s * (3.0 - 2.0 * s)
-    s1, s2 = x * r * r, -x * s * r
-    for i in range(y.shape[0]):
-        out[i] = v1 * y[i] + v2 * z[i] + s1 * f0[i] + s2 * f[i]
-
-
-@jit
-def interpolated(system, out, x, h, h_old, before, f_before, y, f0, z, f, k1, k2, k3, k4, k5, jw, rtol, atol):
-    """As `interpolate`, but a state that decays within the step by Rodas4's own formula, from its stages.
-
-    There a slope would multiply the error of the state by hλ. True if the polynomials of degree 5 and 3 agree well enough, in
-    the other states, to trust the better one.
-    """
-    if x < SHORTEST:
-        out[:] = y
-        return True
-    if not h_old > 0.0:
-        return False
-    interpolate(out, x, h, h_old, before, f_before, y, f0, z, f)
-    s = x / h
-    r = 1.0 - s
-    v1, v2 = r * r * (1.0 + 2.0 * s), s * s * (3.0 - 2.0 * s)
-    s1, s2 = x * r * r, -x * s * r
     for i in range(y.shape[0]):
         if h * jw[system.diagonal_at[i]] > FAST:
             c3 = D21 * k1[i] + D22 * k2[i] + D23 * k3[i] + D24 * k4[i] + D25 * k5[i]
             c4 = D31 * k1[i] + D32 * k2[i] + D33 * k3[i] + D34 * k4[i] + D35 * k5[i]
             out[i] = y[i] * r + s * (z[i] + r * (c3 + s * c4))
-        else:
+
+
+@jit
+def cubic(x, h):
+    """Weights of the values and the slopes at the two ends of a step in the polynomial of degree 3."""
+    s = x / h
+    r = 1.0 - s
+    return r * r * (1.0 + 2.0 * s), s * s * (3.0 - 2.0 * s), x * r * r, -x * s * r
+
+
+@jit
+def trusted(system, found, x, h, h_old, y, work, jw, rtol, atol):
+    """Whether `interpolate` can be trusted: its polynomials of degree 5 and 3 agree well enough, in the states that are not fast."""
+    if not h_old > 0.0:
+        return False
+    z, f, f0 = work[Z], work[F], work[F0]
+    v1, v2, s1, s2 = cubic(x, h)
+    for i in range(y.shape[0]):
+        if not h * jw[system.diagonal_at[i]] > FAST:
             other = v1 * y[i] + v2 * z[i] + s1 * f0[i] + s2 * f[i]
-            if not abs(out[i] - other) <= TRUSTED * (atol + rtol * abs(out[i])):
+            if not abs(found[i] - other) <= TRUSTED * (atol + rtol * abs(found[i])):
                 return False
     return True
 
@@ -465,7 +482,7 @@ def integrate(
     n_edges = edges.shape[0]
     floor = -(1e-6 + 100.0 * atol)  # a state may undershoot zero by what the tolerance allows
     horizon = times[times.shape[0] - 1]
-    start = work[11]
+    start = work[START]
     start[:] = y
     cursor, total = 0, 0
     h = 0.0
@@ -481,7 +498,7 @@ def integrate(
             u[i] = inputs[e, i]
         call3(system.kernels[DERIVE], p, u, d)
         if cursor < times.shape[0] and times[cursor] == t:
-            if not emit(system, y, d, cursor, picked, seen, states, o, floor, work[7]):
+            if not emit(system, y, d, cursor, picked, seen, states, o, floor, work[CLEAN]):
                 fault[0] = lowest(y)
                 return NON_FINITE, t, total
             cursor += 1
@@ -489,13 +506,9 @@ def integrate(
             break
         if resets[e]:
             y[:] = start
-        given = False
-        for i in range(u.shape[0]):
-            if boluses[e, i] != 0.0:
-                given = True
-        if given:
+        if np.any(boluses[e]):
             # Rates are linear in the inputs: an amount given at once is the limit of a short infusion.
-            f, f0 = work[7], work[8]
+            f, f0 = work[F], work[F0]
             call3(system.kernels[RATES], y, d, f0)
             for i in range(u.shape[0]):
                 u[i] += boluses[e, i]
@@ -506,7 +519,7 @@ def integrate(
             for i in range(u.shape[0]):
                 u[i] = inputs[e, i]
             call3(system.kernels[DERIVE], p, u, d)
-        h = first_step(system, y, d, stop - t, rtol, atol, work[7], work[6], work[8], moving)
+        h = first_step(system, y, d, stop - t, rtol, atol, work[F], work[Z], work[F0], moving)
         status, t, h, cursor, steps = advance(
             system, y, d, t, stop, h, rtol, atol, most - total, moving, times, cursor, picked, seen, states,
             work, jv, w, o, fault, LONGEST,
@@ -514,7 +527,9 @@ def integrate(
         total += steps
         if status != OK:
             return status, t, total
-    if cursor < times.shape[0] and not emit(system, y, d, cursor, picked, seen, states, o, floor, work[7]):
+    if cursor < times.shape[0] and not emit(
+        system, y, d, cursor, picked, seen, states, o, floor, work[CLEAN]
+    ):
         fault[0] = lowest(y)
         return NON_FINITE, t, total
     return OK, t, total
@@ -582,7 +597,7 @@ def day_below(system, y, d, t, observable, threshold, limit, rtol, atol, most, m
 
     NaN if the integration fails. Read linearly between quarter-yearly values.
     """
-    state = work[11]
+    state = work[START]
     state[:] = y
     call3(system.kernels[OBSERVE], state, d, o)
     value = o[observable]

@@ -19,13 +19,14 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from mscrenal.model.stepper import (
+    AT,
     BUDGET,
+    CLEAN,
     DERIVE,
     DERIVE_MORE,
-    FACTOR,
+    F0,
     GAMMA,
-    GROW,
-    LEAST_PIVOT,
+    LONGEST,
     N_ALL_CONSTANTS,
     N_BY_RATE,
     N_BY_SEEN,
@@ -48,15 +49,21 @@ from mscrenal.model.stepper import (
     SYSTEM,
     UNDERFLOW,
     WORK_ROWS,
+    F,
     M,
     V,
-    call1,
+    Z,
+    accept,
+    at_fault,
     call3,
+    factorised,
     first_step,
+    growth,
     interpolate,
     jit,
     lowest,
     rodas,
+    spread,
 )
 
 
@@ -169,26 +176,19 @@ def solve_block(tables, w, b):
 
 
 @jit
-def stage_matrices(system, h, e, y, f0, z, f, h_old, before, f_before, use, jv, ws, by_rate, forces, at):
-    """At each stage of a step from y to z the factorised matrix, into ws (STAGES, n_lu), and the used entries of ∂f/∂p, into
+def stage_matrices(system, h, h_old, e, y, work, jw, use, jv, ws, by_rate, forces):
+    """At each stage of a step from y the factorised matrix, into ws (STAGES, n_lu + 1), and the used entries of ∂f/∂p, into
     forces (STAGES, n_used). The state at the stages is that of the interpolant. False if a pivot is lost.
     """
-    inverse = 1.0 / (0.25 * h)
+    at = work[AT]
     for k in range(STAGES):
-        if k == 4:
-            at[:] = z
+        if k == STAGES - 1:
+            at[:] = work[Z]
         else:
-            interpolate(at, STAGE_AT[k] * h, h, h_old, before, f_before, y, f0, z, f)
-        w = ws[k]
+            interpolate(system, at, STAGE_AT[k] * h, h, h_old, y, work, jw)
         call3(system.kernels[SLOPES], at, e, jv)
-        for i in range(w.shape[0]):
-            w[i] = 0.0
-        for i in range(jv.shape[0]):
-            w[system.jac_at[i]] = -jv[i]
-        for i in range(at.shape[0]):
-            w[system.diagonal_at[i]] += inverse
-        call1(system.kernels[FACTOR], w)
-        if not w[w.shape[0] - 1] > LEAST_PIVOT * inverse:
+        spread(system, jv, ws[k])
+        if not factorised(system, h, ws[k]):
             return False
         call3(system.kernels[RATES_BY_PARAMETER], at, e, by_rate)
         for x in range(use.shape[0]):
@@ -200,7 +200,7 @@ def stage_matrices(system, h, e, y, f0, z, f, h_old, before, f_before, use, jv, 
 def carry(tables, s, h, use, q, ws, forces, stages, trial, rtol, atol):
     """Some sensitivities s (n_states * LANES,) over a step: into stages[STAGES]; returns the largest error."""
     size = s.shape[0]
-    inverse = 1.0 / (0.25 * h)
+    inverse = 1.0 / (GAMMA * h)
     new = stages[STAGES]
     k1, k2, k3, k4, k5 = stages[0], stages[1], stages[2], stages[3], stages[4]
     for k in range(STAGES):
@@ -230,7 +230,7 @@ def carry(tables, s, h, use, q, ws, forces, stages, trial, rtol, atol):
             slope[i] = inverse * (new[i] - trial[i])
     # The embedded formula is not damped in stiff directions; solving once more with the matrix of the last stage is.
     for i in range(size):
-        trial[i] = 4.0 * (E1 * k1[i] + E2 * k2[i] + E3 * k3[i] + E5 * k5[i])
+        trial[i] = (1.0 / GAMMA) * (E1 * k1[i] + E2 * k2[i] + E3 * k3[i] + E5 * k5[i])
     solve_block(tables, ws[STAGES - 1], trial)
     for i in range(size):
         ratio = trial[i] / (atol + rtol * max(abs(s[i]), abs(new[i])))
@@ -254,9 +254,8 @@ def advance_with(
     trial, fault,
 ):  # fmt: skip
     """Integrate y and s (n_blocks, n_states * LANES) in place from t to end, inputs constant; as `advance`, without outputs."""
-    n = y.shape[0]
-    k1, k2, k3, k4, k5, k6 = work[0], work[1], work[2], work[3], work[4], work[5]
-    z, f, f0, at, before, f_before = work[6], work[7], work[8], work[9], work[10], work[12]
+    z, f, f0 = work[Z], work[F], work[F0]
+    jw = np.empty(w.shape[0])
     moving = np.empty(0)
     steps = 0
     rejected = False
@@ -264,7 +263,7 @@ def advance_with(
     call3(system.kernels[RATES], y, e, f0)
     if end - t < SHORTEST:
         # As `advance`; a sensitivity moves by less than its rounding.
-        for i in range(n):
+        for i in range(y.shape[0]):
             y[i] += (end - t) * f0[i]
         return OK, end, h, steps
     while t < end:
@@ -276,27 +275,20 @@ def advance_with(
         if last:
             h = end - t
         call3(system.kernels[SLOPES], y, e, jv)
-        inverse = 1.0 / (h * GAMMA)
+        spread(system, jv, jw)
         for i in range(w.shape[0]):
-            w[i] = 0.0
-        for i in range(jv.shape[0]):
-            w[system.jac_at[i]] = -jv[i]
-        for i in range(n):
-            w[system.diagonal_at[i]] += inverse
-        error = -1.0
-        call1(system.kernels[FACTOR], w)
-        if w[w.shape[0] - 1] > LEAST_PIVOT * inverse:
-            error = rodas(system, y, e, h, f0, w, k1, k2, k3, k4, k5, k6, z, f, moving, rtol, atol)
+            w[i] = jw[i]
+        error = -1.0  # of a lost pivot
+        if factorised(system, h, w):
+            error = rodas(system, y, e, h, w, work, moving, rtol, atol)
             if error <= 1.0:
                 call3(system.kernels[RATES], z, e, f)
-                if stage_matrices(
-                    system, h, e, y, f0, z, f, h_old, before, f_before, use, jv, ws, by_rate, forces, at
-                ):
+                if stage_matrices(system, h, h_old, e, y, work, jw, use, jv, ws, by_rate, forces):
                     for x in range(s.shape[0]):
+                        rtol_s, atol_s = SLACK * rtol, SLACK * atol
                         worse = carry(
-                            tables, s[x], h, use, q[x], ws, forces, stages[x], trial, SLACK * rtol, SLACK *
-                            atol,
-                        )  # fmt: skip
+                            tables, s[x], h, use, q[x], ws, forces, stages[x], trial, rtol_s, atol_s
+                        )
                         if not worse <= error:
                             error = worse
                             if not error <= 1.0:
@@ -308,24 +300,18 @@ def advance_with(
             lost = error < 0.0 and w[w.shape[0] - 1] == w[w.shape[0] - 1]
             h *= max(SHRINK, SAFETY * error**-0.25) if 1.0 < error < 1e30 else 0.1
             if h < SHORTEST or t + 0.01 * h <= t:
-                fault[0] = lowest(z)
+                fault[0] = at_fault(f0, work[5], y, z, rtol, atol)
                 return PIVOT_LOST if lost else UNDERFLOW if error >= 0.0 else NON_FINITE, t, h, steps
             continue
-        for i in range(n):
-            before[i], f_before[i] = y[i], f0[i]
-            y[i], f0[i] = z[i], f[i]
+        accept(y, work)
         for x in range(s.shape[0]):
             s[x] = stages[x, STAGES]
         t = end if last else t + h
-        grow = min(GROW, max(SHRINK, SAFETY * error**-0.25)) if error > 0.0 else GROW
-        if h_old > 0.0 and error > 0.0:
-            grow = min(grow, max(SHRINK, SAFETY * h / h_old * (error_old / (error * error)) ** 0.25))
-        if rejected:
-            grow = min(grow, 1.0)
+        grow = growth(h, h_old, error, error_old, rejected)
         rejected = False
         h_old, error_old = h, max(1e-2, error)
         # A step cut short by an output says little of the next.
-        h = max(h * grow, wish) if last else h * grow
+        h = min(max(h * grow, wish) if last else h * grow, LONGEST)
     return OK, t, h, steps
 
 
@@ -408,7 +394,7 @@ def integrate_with(
         if cursor < times.shape[0] and times[cursor] == t:
             if not emit_with(
                 system, tables, y, s, e, seen[cursor], seen_slopes[cursor], picked, use_seen, q, o, oj, by_seen,
-                floor, work[7],
+                floor, work[CLEAN],
             ):  # fmt: skip
                 fault[0] = lowest(y)
                 return NON_FINITE, t, total
@@ -418,24 +404,20 @@ def integrate_with(
         if resets[x]:
             y[:] = y_start
             s[:] = s_start
-        given = False
-        for i in range(u.shape[0]):
-            if boluses[x, i] != 0.0:
-                given = True
-        if given:
+        if np.any(boluses[x]):
             jump[:] = 0.0
             leap[:] = 0.0
-            add_jump(system, tables, y, s, e, -1.0, use, q, jv, by_rate, work[7], jump, leap)
+            add_jump(system, tables, y, s, e, -1.0, use, q, jv, by_rate, work[F], jump, leap)
             for i in range(u.shape[0]):
                 u[i] += boluses[x, i]
             constants_of(system, p, u, e)
-            add_jump(system, tables, y, s, e, 1.0, use, q, jv, by_rate, work[7], jump, leap)
+            add_jump(system, tables, y, s, e, 1.0, use, q, jv, by_rate, work[F], jump, leap)
             y += jump
             s += leap
             for i in range(u.shape[0]):
                 u[i] = inputs[x, i]
             constants_of(system, p, u, e)
-        h = first_step(system, y, e, stop - t, rtol, atol, work[7], work[6], work[8], moving)
+        h = first_step(system, y, e, stop - t, rtol, atol, work[F], work[Z], work[F0], moving)
         while t < stop:
             end = min(stop, times[cursor]) if cursor < times.shape[0] else stop
             code, t, h, steps = advance_with(
@@ -448,14 +430,14 @@ def integrate_with(
             if cursor < times.shape[0] and times[cursor] == t and t < stop:
                 if not emit_with(
                     system, tables, y, s, e, seen[cursor], seen_slopes[cursor], picked, use_seen, q, o, oj, by_seen,
-                    floor, work[7],
+                    floor, work[CLEAN],
                 ):  # fmt: skip
                     fault[0] = lowest(y)
                     return NON_FINITE, t, total
                 cursor += 1
     if cursor < times.shape[0] and not emit_with(
         system, tables, y, s, e, seen[cursor], seen_slopes[cursor], picked, use_seen, q, o, oj, by_seen,
-        floor, work[7],
+        floor, work[CLEAN],
     ):  # fmt: skip
         fault[0] = lowest(y)
         return NON_FINITE, t, total
