@@ -341,7 +341,8 @@ def given_states(patient: Patient | People, get: Callable[[str], Any]) -> dict[s
 def pulls_of(model: Model, patient: Patient | People, get: Callable[[str], Any]) -> list[Any]:
     """How fast each state with a history is still on its way, 1/day; `get` as for `given_states`."""
     pace = (get("human_weight") / get("body_weight")) ** get("allometric_exponent")
-    days = patient.duration_years * 365.25  # type: ignore[operator]
+    years = 0.0 if patient.duration_years is None else patient.duration_years
+    days = 365.25 * years
     return [history_pull(get(str(model.states[n].history_rate)) * pace, days) for n in history_states(model)]
 
 

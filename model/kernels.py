@@ -48,6 +48,7 @@ CORE = {
     "back_solve": 2,
 }
 SENSITIVITY = {"derive_more": 3, "rates_by_parameter": 3, "observe_by_parameter": 3}
+KERNELS = (*CORE, *SENSITIVITY)
 
 
 @dataclass(frozen=True)
@@ -80,53 +81,54 @@ class Compiled:
     by_rate: tuple[tuple[int, int], ...] = ()
     by_seen: tuple[tuple[int, int], ...] = ()
 
-    def _call(self, kernel: int, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    def _call(self, name: str, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         from mscrenal.model import stepper
 
-        stepper.kernel(self.system.kernels[kernel], a, b, out)
+        a, b = (np.ascontiguousarray(x, dtype=np.float64) for x in (a, b))
+        stepper.kernel(self.system.kernels[KERNELS.index(name)], a, b, out)
 
     def constants(self, p: np.ndarray, u: np.ndarray) -> np.ndarray:
         """What depends on parameters and inputs alone, (n_constants,)."""
-        sizes = self.system.sizes
-        d = np.empty(max(sizes[0], sizes[5]))
-        p, u = (np.ascontiguousarray(x, dtype=np.float64) for x in (p, u))
-        self._call(0, p, u, d)
+        from mscrenal.model.stepper import N_ALL_CONSTANTS, N_CONSTANTS
+
+        d = np.empty(max(self.system.sizes[N_CONSTANTS], self.system.sizes[N_ALL_CONSTANTS]))
+        self._call("derive", p, u, d)
         if self.tangent is not None:
-            self._call(7, p, u, d)
+            self._call("derive_more", p, u, d)
         return d
+
+    def _values(self, name: str, y: np.ndarray, p: np.ndarray, u: np.ndarray, n: int) -> np.ndarray:
+        values = np.empty(n)
+        self._call(name, y, self.constants(p, u), values)
+        return values
 
     def rhs(self, y: np.ndarray, p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:
         """Time derivatives, out (n_states,), 1/day."""
-        self._call(1, np.ascontiguousarray(y, dtype=np.float64), self.constants(p, u), out)
-
-    def _entries(self, kernel: int, y: np.ndarray, p: np.ndarray, u: np.ndarray, n: int) -> np.ndarray:
-        values = np.empty(n)
-        self._call(kernel, np.ascontiguousarray(y, dtype=np.float64), self.constants(p, u), values)
-        return values
+        self._call("rates", y, self.constants(p, u), out)
 
     def jac(self, y: np.ndarray, p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:
         """Jacobian, out (n_states, n_states); only the entries of its pattern are written."""
-        s = self.system
-        out[s.jac_rows, s.jac_columns] = self._entries(2, y, p, u, len(s.jac_rows))
+        rows, columns = self.system.jac_rows, self.system.jac_columns
+        out[rows, columns] = self._values("slopes", y, p, u, len(rows))
 
     def observe(self, y: np.ndarray, p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:
         """Observables, out (n_observables,)."""
-        self._call(3, np.ascontiguousarray(y, dtype=np.float64), self.constants(p, u), out)
+        self._call("observe_at", y, self.constants(p, u), out)
 
     def observe_jac(self, y: np.ndarray, p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:
         """Derivatives of the observables, out (n_observables, n_states); only the pattern is written."""
-        s = self.system
-        out[s.seen_rows, s.seen_columns] = self._entries(4, y, p, u, len(s.seen_rows))
+        rows, columns = self.system.seen_rows, self.system.seen_columns
+        out[rows, columns] = self._values("observe_slopes", y, p, u, len(rows))
 
     def rhs_by_parameter(self, y: np.ndarray, p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:
         """Derivatives of the rates by the parameters, out (n_states, n_parameters); with the sensitivities only."""
         rows, columns = np.array(self.by_rate).T
-        out[rows, columns] = self._entries(8, y, p, u, len(rows))
+        out[rows, columns] = self._values("rates_by_parameter", y, p, u, len(rows))
 
     def observe_by_parameter(self, y: np.ndarray, p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:
         """Derivatives of the observables by the parameters, out (n_observables, n_parameters); as above."""
         rows, columns = np.array(self.by_seen).T
-        out[rows, columns] = self._entries(9, y, p, u, len(rows))
+        out[rows, columns] = self._values("observe_by_parameter", y, p, u, len(rows))
 
 
 def cache_folder() -> Path:
@@ -195,6 +197,7 @@ def _compiled(structure: Model, core: _Kernels, digest: str) -> Compiled:
 
 
 def _add_gradient(kernels: Compiled, folder: Path) -> Compiled:
+    from mscrenal.model.stepper import N_ALL_CONSTANTS
     from mscrenal.model.tangent import TangentTables
 
     path = _source_file(folder, kernels.hash).with_suffix("")
@@ -206,7 +209,7 @@ def _add_gradient(kernels: Compiled, folder: Path) -> Compiled:
     pattern = list(zip(system.jac_rows.tolist(), system.jac_columns.tolist(), strict=True))
     solves = plan(len(kernels.model.states), pattern).programme[5:]
     sizes = system.sizes.copy()
-    sizes[5:] = code.N_ALL_CONSTANTS, len(code.BY_RATE_PATTERN), len(code.BY_SEEN_PATTERN)
+    sizes[N_ALL_CONSTANTS:] = code.N_ALL_CONSTANTS, len(code.BY_RATE_PATTERN), len(code.BY_SEEN_PATTERN)
     tables = TangentTables(_columns(code.BY_RATE_PATTERN)[0], _columns(code.BY_SEEN_PATTERN)[0], *solves)
     return replace(
         kernels,

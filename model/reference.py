@@ -36,25 +36,9 @@ def solve_reference(
     atol: float = ATOL,
     max_steps: int = MAX_STEPS,
 ) -> Solution:
-    """Integrate one subject, as `mscrenal.model.solve.solve` does, by LSODA.
+    """As `mscrenal.model.solve.solve`, with the same arguments and result, by LSODA.
 
-    Parameters
-    ----------
-    parameters : ndarray (n_parameters,)
-    initial : ndarray (n_states,)
-        State at ``schedule.edges[0]``, before any bolus there.
-    times : ndarray (n_times,)
-        Output times in days, increasing, none before ``schedule.edges[0]``. An output at the time of
-        a bolus is that before it.
-    rtol, atol : float
-        Tolerances of each state, which is of order 1.
-    max_steps : int
-        Budget of internal steps between two output times.
-
-    Returns
-    -------
-    Solution
-        A failure is a status, never an exception and never a number.
+    The budget is that of the steps between two outputs.
     """
     runner = _Runner(compiled, parameters, rtol, atol, max_steps)
     n = len(initial)

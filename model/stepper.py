@@ -142,6 +142,7 @@ D31, D32, D33, D34, D35 = (
 # A pivot this small beside 1/(hγ), where each starts at or above it, has lost about eight digits.
 LEAST_PIVOT = 1e-8
 SAFETY, SHRINK, GROW = 0.9, 0.2, 6.0
+# Size of the first step's error that is aimed at: a sixth of a tolerance to the fourth power, so that few are rejected.
 FIRST = 5e-4
 
 
@@ -453,6 +454,12 @@ def lowest(y):
 
 
 @jit
+def floor_of(atol):
+    """How far a state may undershoot zero: by round-off, and by what the tolerance allows."""
+    return -(1e-6 + 100.0 * atol)
+
+
+@jit
 def emit(system, y, d, row, picked, seen, states, o, floor, clean):
     """Write the output of one time: states, and the observables that were asked for; False if a state is below `floor`."""
     fine = True
@@ -480,7 +487,7 @@ def integrate(
     then what is given.
     """
     n_edges = edges.shape[0]
-    floor = -(1e-6 + 100.0 * atol)  # a state may undershoot zero by what the tolerance allows
+    floor = floor_of(atol)
     horizon = times[times.shape[0] - 1]
     start = work[START]
     start[:] = y

@@ -58,6 +58,7 @@ from mscrenal.model.stepper import (
     call3,
     factorised,
     first_step,
+    floor_of,
     growth,
     interpolate,
     jit,
@@ -378,7 +379,7 @@ def integrate_with(
     stages, trial = np.empty((n_blocks, STAGES + 1, n * LANES)), np.empty(n * LANES)
     jump, leap = np.empty(n), np.empty(s.shape)
     y_start, s_start = y.copy(), s.copy()
-    floor = -(1e-6 + 100.0 * atol)  # as of `integrate`
+    floor = floor_of(atol)
     moving = np.empty(0)
     horizon = times[times.shape[0] - 1]
     cursor, total = 0, 0

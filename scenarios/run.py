@@ -25,13 +25,17 @@ from mscrenal.model.population import Below, Cohort, Regimen, simulate_cohort
 from mscrenal.model.simulate import prepare, products_of
 from mscrenal.model.solve import ATOL, RTOL
 from mscrenal.scenarios.endpoints import DAYS_PER_YEAR, ESKD_EGFR, ESKD_LIMIT_YEARS
-from mscrenal.scenarios.executor import executor_for
+from mscrenal.scenarios.executor import Executor, executor_for
 from mscrenal.scenarios.scenario import Scenario
 
 __all__ = ["Progress", "Run", "RunError", "output_days", "provenance_of", "run"]
 
 Progress = Callable[[int, int, str], None]
 MOST_VALUES = 100_000_000  # 0.8 GB; beyond that a run must say less, not fill the machine
+CONTINUATION = (
+    f"the simulation beyond the horizon broke down before eGFR fell below {ESKD_EGFR:g} or {ESKD_LIMIT_YEARS:g} years "
+    f"had passed: no time to eGFR < {ESKD_EGFR:g}, everything else stands."
+)
 SUBJECTS_PER_TASK = 16  # some 0.1 s of work: enough to outweigh its handling, little enough to share out
 
 
@@ -119,6 +123,21 @@ def run(
     RunError
         For numbers out of range, or a run larger than memory allows.
     """
+    # Before anything is computed: a cluster that is not there is said at once.
+    with executor_for(workers, cluster) as executor:
+        return _run(executor, scenario, draws, seed, patients, observables, days, progress)
+
+
+def _run(
+    executor: Executor,
+    scenario: Scenario,
+    draws: int | Draws,
+    seed: int,
+    patients: int | None,
+    observables: Sequence[str] | None,
+    days: np.ndarray | None,
+    progress: Progress | None,
+) -> Run:
     drawn = _draws(draws, seed)
     people = _people(scenario, patients, seed)
     _check_placement(people, drawn)
@@ -138,21 +157,37 @@ def run(
     to_eskd = "time_to_eskd" in scenario.endpoints and scenario.subject.species == "human"
     eskd = np.full(shape[:3], np.nan)
     for subjects, (cohort,) in _cohorts(
-        scenario, people, drawn, days, names, (workers, cluster), progress, to_eskd=to_eskd
+        executor, scenario, people, drawn, days, names, progress, to_eskd=to_eskd
     ):
         for row, (j, k) in enumerate(subjects):
             values[:, :, k, j] = np.moveaxis(cohort.values[row], -1, 0)
             status[:, k, j] = cohort.status[row]
             eskd[:, k, j] = cohort.crossing[row]
-        failures += _failed(scenario, subjects, cohort)
-    coords = {
-        "arm": [a.name for a in scenario.arms],
-        "draw": np.arange(len(drawn)),
-        "patient": np.arange(len(people)),
-        "time": days,
-    }
+        failures += _failed(scenario, subjects, cohort, to_eskd=to_eskd)
+    order = {a.name: i for i, a in enumerate(scenario.arms)}
+    failures.sort(key=lambda f: (f["draw"], f["patient"], order[f["arm"]]))
+    data = _labelled(scenario, values, names, days)
+    subject = {k: data.coords[k] for k in ("arm", "draw", "patient")}
+    return Run(
+        data,
+        xr.DataArray(status, dims=tuple(subject), coords=subject),
+        failures,
+        scenario,
+        provenance_of(scenario, drawn, seed, len(people)),
+        xr.DataArray(eskd, dims=tuple(subject), coords=subject) if to_eskd else None,
+    )
+
+
+def _labelled(scenario: Scenario, values: np.ndarray, names: Sequence[str], days: np.ndarray) -> xr.Dataset:
+    """Values (n_observables, n_arms, n_draws, n_patients, n_days) under their names."""
     table = {o.name: o for o in OBSERVABLES}
     dims = ("arm", "draw", "patient", "time")
+    coords = {
+        "arm": [a.name for a in scenario.arms],
+        "draw": np.arange(values.shape[2]),
+        "patient": np.arange(values.shape[3]),
+        "time": days,
+    }
     data = xr.Dataset(
         {
             n: (dims, values[i], {"unit": table[n].unit, "label": table[n].label or n})
@@ -161,16 +196,7 @@ def run(
         coords=coords,
     )
     data["time"].attrs["unit"] = "day"
-    order = {a.name: i for i, a in enumerate(scenario.arms)}
-    failures.sort(key=lambda f: (f["draw"], f["patient"], order[f["arm"]]))
-    return Run(
-        data,
-        xr.DataArray(status, dims=dims[:3], coords={k: coords[k] for k in dims[:3]}),
-        failures,
-        scenario,
-        provenance_of(scenario, drawn, seed, len(people)),
-        xr.DataArray(eskd, dims=dims[:3], coords={k: coords[k] for k in dims[:3]}) if to_eskd else None,
-    )
+    return data
 
 
 def coalition_runs(
@@ -202,39 +228,41 @@ def coalition_runs(
     reference = np.full(treated.shape[1:], np.nan)
     failures: list[dict[str, Any]] = []
     sets = tuple(tuple(k) for k in knock_outs)
-    for subjects, cohorts in _cohorts(
-        pair, people, drawn, days, (observable,), (workers, cluster), progress, sets
-    ):
-        for which, cohort in enumerate(cohorts):
-            for row, (j, k) in enumerate(subjects):
-                treated[which, k, j] = cohort.values[row, 1, :, 0]
-                if not sets[which]:
-                    reference[k, j] = cohort.values[row, 0, :, 0]
-            failures += _failed(pair, subjects, cohort)
+    with executor_for(workers, cluster) as executor:
+        for subjects, cohorts in _cohorts(executor, pair, people, drawn, days, (observable,), progress, sets):
+            for which, cohort in enumerate(cohorts):
+                for row, (j, k) in enumerate(subjects):
+                    treated[which, k, j] = cohort.values[row, 1, :, 0]
+                    if not sets[which]:
+                        reference[k, j] = cohort.values[row, 0, :, 0]
+                failures += _failed(pair, subjects, cohort)
     return treated, reference, failures, provenance_of(scenario, drawn, seed, len(people))
 
 
-def _failed(scenario: Scenario, subjects: Sequence[tuple[int, int]], cohort: Cohort) -> list[dict[str, Any]]:
-    """arm, draw, patient, status and message of each subject that failed."""
-    return [
-        {
-            "arm": scenario.arms[a].name,
-            "draw": subjects[row][1],
-            "patient": subjects[row][0],
-            "status": str(cohort.status[row, a]),
-            "message": message,
-        }
-        for (row, a), message in cohort.messages.items()
-    ]
+def _failed(
+    scenario: Scenario, subjects: Sequence[tuple[int, int]], cohort: Cohort, *, to_eskd: bool = False
+) -> list[dict[str, Any]]:
+    """arm, draw, patient, status and message of each subject that failed, or whose continuation did."""
+
+    def record(row: int, a: int, status: str, message: str) -> dict[str, Any]:
+        patient, draw = subjects[row]
+        name = scenario.arms[a].name
+        return {"arm": name, "draw": draw, "patient": patient, "status": status, "message": message}
+
+    failed = [record(row, a, str(cohort.status[row, a]), m) for (row, a), m in cohort.messages.items()]
+    if to_eskd:
+        lost = np.argwhere((cohort.status == "ok") & np.isnan(cohort.crossing)).tolist()
+        failed += [record(row, a, "continuation", CONTINUATION) for row, a in lost]
+    return failed
 
 
 def _cohorts(
+    executor: Executor,
     scenario: Scenario,
     people: Sequence[Patient],
     drawn: Draws,
     days: np.ndarray,
     names: tuple[str, ...],
-    where: tuple[int | None, str | None],
     progress: Progress | None,
     knock_outs: tuple[tuple[str, ...], ...] = ((),),
     *,
@@ -264,13 +292,12 @@ def _cohorts(
     done = 0
     if progress is not None:
         progress(0, len(subjects), scenario.name)
-    with executor_for(*where) as executor:
-        executor.warm({max(1, len(products_of(doses))) for arms in arms_of for doses, *_ in arms})
-        for part, cohorts in zip(parts, executor.map(_simulate, tasks), strict=True):
-            yield part, cohorts
-            done += len(part)
-            if progress is not None:
-                progress(done, len(subjects), scenario.name)
+    executor.warm({max(1, len(products_of(doses))) for arms in arms_of for doses, *_ in arms})
+    for part, cohorts in zip(parts, executor.map(_simulate, tasks), strict=True):
+        yield part, cohorts
+        done += len(part)
+        if progress is not None:
+            progress(done, len(subjects), scenario.name)
 
 
 def _simulate(task: _Task) -> list[Cohort]:

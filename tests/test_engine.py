@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mscrenal.calibration import draws
-from mscrenal.model import Dose, DrugCourse, Patient
+from mscrenal.model import Dose, DrugCourse, Patient, stepper
 from mscrenal.model.build import Model, build
 from mscrenal.model.declare import Assumed, Input, Observable, Parameter, Process, State
 from mscrenal.model.initial import InitialStateError, parameter_vector, place, place_plainly
-from mscrenal.model.kernels import Compiled, compile_model, compiled
+from mscrenal.model.kernels import KERNELS, Compiled, compile_model, compiled
 from mscrenal.model.population import Below, simulate_cohort
 from mscrenal.model.simulate import prepare, schedule_of, simulate_subject
 from mscrenal.model.solve import STATUSES, Schedule, solve
@@ -267,6 +267,14 @@ def test_the_plan_of_the_model_fills_in_little():
         list(zip(system.jac_rows.tolist(), system.jac_columns.tolist(), strict=True)),
     )
     assert len(lu.entries) < 1.5 * len(system.jac_rows)
+
+
+def test_the_integrator_finds_each_kernel_where_it_was_put():
+    names = ("DERIVE", "RATES", "SLOPES", "OBSERVE", "OBSERVE_SLOPES", "FACTOR", "SOLVE")
+    more = ("DERIVE_MORE", "RATES_BY_PARAMETER", "OBSERVE_BY_PARAMETER")
+    put = ("derive", "rates", "slopes", "observe_at", "observe_slopes", "factor", "back_solve")
+    put += ("derive_more", "rates_by_parameter", "observe_by_parameter")
+    assert [put[getattr(stepper, name)] for name in (*names, *more)] == list(KERNELS)
 
 
 # --------------------------------------------------------------------------- placement

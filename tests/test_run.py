@@ -139,6 +139,27 @@ def test_a_failure_in_one_arm_leaves_the_others():
         assert np.array_equal(result.data["egfr"].sel(arm=arm), good.sel(arm=arm))
 
 
+def test_a_continuation_that_breaks_down_is_listed_and_costs_no_other_number(monkeypatch):
+    def broken(*arguments, **options):
+        cohort = simulate(*arguments, **options)
+        cohort.crossing[0, 1] = np.nan
+        return cohort
+
+    module = __import__("sys").modules["mscrenal.scenarios.run"]
+    simulate = module.simulate_cohort
+    monkeypatch.setattr(module, "simulate_cohort", broken)
+    result = outcome(SCENARIO.replace(endpoints=("egfr_change", "time_to_eskd")))
+    assert [(f["arm"], f["status"]) for f in result.failures] == [("UC", "continuation")]
+    assert "no time to eGFR < 15, everything else stands" in result.failures[0]["message"]
+    assert (result.status == "ok").all()
+    assert np.isfinite(result.data["egfr"]).all()
+
+
+def test_a_cluster_that_cannot_be_is_refused_before_anything_is_computed():
+    with pytest.raises(ExecutorError, match="not-an-address"):
+        outcome(IMPOSSIBLE, workers=None, cluster="not-an-address")
+
+
 # So much insulin and so much sugar go together under no draw.
 IMPOSSIBLE = SCENARIO.replace(patient=PatientSpec(hba1c=14.0, insulin_share=3.0))
 
