@@ -21,8 +21,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-# Contraction alone of the "fast" options: a multiply-add in one rounding.
-jit = nb.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
+# No "fast" option here: what is inlined where would then change the last bit from one process to the next.
+jit = nb.njit(cache=True, error_model="numpy", nogil=True)
 
 
 class System(NamedTuple):
