@@ -137,7 +137,7 @@ class Changes:
                 )
             scenario = scenario.replace(patient=scenario.patient.replace(**self.patient))
         if self.horizon is not None:
-            text = import_module("mscrenal.scenarios.text")
+            text = import_module("mscrenal.model.text")
             days = text.parse_duration(self.horizon, what="--horizon")
             # The visits up to the new horizon, which is one itself; a longer one takes the default visits.
             kept = tuple(v for v in scenario.visits if v < days)

@@ -36,6 +36,7 @@ from typing import Any
 
 from mscrenal.model import COVARIATES, PRODUCTS, ROUTES, Trajectory, simulate
 from mscrenal.model.declare import nearest
+from mscrenal.model.text import DoseAmount, format_dose, format_duration, parse_dose
 from mscrenal.scenarios.scenario import (
     MOST_DOSES,
     Arm,
@@ -46,7 +47,6 @@ from mscrenal.scenarios.scenario import (
     known,
     product_kind,
 )
-from mscrenal.scenarios.text import DoseAmount, format_dose, format_duration, parse_dose
 
 __all__ = ["EventTable", "read_events", "write_events"]
 

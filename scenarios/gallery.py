@@ -7,10 +7,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from mscrenal.model.declare import nearest
+from mscrenal.model.text import ScenarioError
 from mscrenal.scenarios.events_table import read_events
 from mscrenal.scenarios.scenario import Scenario
 from mscrenal.scenarios.schema import read_scenario
-from mscrenal.scenarios.text import ScenarioError
 
 __all__ = ["DEFAULT_SCENARIO", "gallery", "gallery_names", "load_scenario", "scenario_toml"]
 

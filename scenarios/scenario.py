@@ -33,8 +33,7 @@ from mscrenal.model import (
     PatientError,
 )
 from mscrenal.model.declare import nearest
-from mscrenal.scenarios.endpoints import ENDPOINTS
-from mscrenal.scenarios.text import (
+from mscrenal.model.text import (
     DoseAmount,
     DoseKind,
     ScenarioError,
@@ -42,6 +41,7 @@ from mscrenal.scenarios.text import (
     parse_dose,
     parse_duration,
 )
+from mscrenal.scenarios.endpoints import ENDPOINTS
 
 __all__ = [
     "ENDPOINT_NAMES",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mscrenal.model import COVARIATES, DrugCourse, RegimenError
 from mscrenal.model.declare import nearest
+from mscrenal.model.text import DoseAmount, format_dose, format_duration, parse_dose, parse_duration
 from mscrenal.scenarios.scenario import (
     ENDPOINT_NAMES,
     MOST_DOSES,
@@ -29,7 +30,6 @@ from mscrenal.scenarios.scenario import (
     ScenarioError,
     inside,
 )
-from mscrenal.scenarios.text import DoseAmount, format_dose, format_duration, parse_dose, parse_duration
 
 __all__ = ["read_scenario"]
 

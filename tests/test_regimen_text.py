@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscrenal.scenarios.text import (
+from mscrenal.model.text import (
     EV_PROTEIN_PER_CELL,
     PARTICLES_PER_UG,
     DoseAmount,
