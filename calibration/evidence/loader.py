@@ -100,6 +100,13 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "spread_type": frozenset({"SD", "SE", "CI95", "IQR", "range", "GSD", "upper bound", "lower bound"}),
 }
 PAIRED = frozenset({"CI95", "IQR", "range"})  # spreads that are an interval lo;hi
+LEAST_SPREAD: Mapping[str, float] = {"SD": 0.0, "SE": 0.0, "GSD": 1.0}
+# Two rows that agree in all of these say the same thing twice; one of them would be counted twice.
+IDENTITY: tuple[str, ...] = (
+    *("study_id", "species", "disease_model", "arm", "cell_source", "product", "route"),
+    *("dose_value", "dose_unit", "n_doses", "dose_days", "endpoint", "unit", "time_week"),
+    *("statistic", "effect_type", "value"),
+)
 
 # Shapes of the open columns: pattern, and what to say is allowed. Empty always means "not said".
 PATTERNS: Mapping[str, tuple[re.Pattern[str], str]] = {
@@ -177,6 +184,16 @@ class EvidenceRow(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _a_spread_is_not_negative(self) -> Self:
+        least = LEAST_SPREAD.get(self.spread_type)
+        numbers = _spread_numbers(self.spread)
+        if least is not None and numbers and numbers[0] < least:
+            raise ValueError(
+                f"column 'spread': {self.spread!r} as {self.spread_type}. Allowed: {least:g} or more"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _p_value_statistic_lies_in_0_1(self) -> Self:
         if self.statistic == "p_value" and not 0 <= self.value <= 1:
             raise ValueError(f"column 'value': {self.value!r} as a p value. Allowed: 0 to 1")
@@ -208,6 +225,31 @@ def _exceptions() -> frozenset[tuple[str, str, str, str]]:
         for cell, studies in group["cells"].items()
         for study in studies
     )
+
+
+@lru_cache(maxsize=1)
+def _repeats() -> frozenset[tuple[str, str, str]]:
+    """(table, study_id, endpoint) of shipped rows that agree though they were measured apart."""
+    data = tomllib.loads((EVIDENCE_FOLDER / "exceptions.toml").read_text(encoding="utf-8"))
+    return frozenset(
+        (group["table"], group["study_id"], endpoint)
+        for group in data["repeated"]
+        for endpoint in group["endpoints"]
+    )
+
+
+def _refuse_repeats(frame: pd.DataFrame, name: str, table: str) -> None:
+    """Raise EvidenceError for a row that stands twice."""
+    # A missing number equals a missing number here.
+    twins = frame[frame.duplicated(list(IDENTITY), keep=False)]
+    for _, group in twins.groupby(list(IDENTITY), dropna=False, sort=False):
+        study, endpoint = group["study_id"].iloc[0], group["endpoint"].iloc[0]
+        if (table, study, endpoint) not in _repeats():
+            first, second = (int(line) for line in group["line"].iloc[:2])
+            raise EvidenceError(
+                f"{name}:{second}: the same observation as line {first} (study {study!r}, endpoint {endpoint!r}: same arm, "
+                f"time, statistic, effect, dose and value). Delete one, or tell them apart in column 'arm'."
+            )
 
 
 def _column_fault(column: str, cell: str) -> str:
@@ -286,7 +328,8 @@ def read_table(path: str | Path, *, table: str = "") -> pd.DataFrame:
     Returns the schema's columns (numbers as float, NaN where the source does not say; text as str, empty
     where it does not say) and `table`, `line` (of the file), `spread_value` (a spread of one number),
     `spread_low` and `spread_high` (of two). `table` names the shipped table whose exceptions apply.
-    Raises EvidenceError naming file, line, column, what was found and what is allowed.
+    Raises EvidenceError naming file, line, column, what was found and what is allowed; for a row that stands twice,
+    both lines.
     """
     path = Path(path)
     if not path.is_file():
@@ -301,7 +344,9 @@ def read_table(path: str | Path, *, table: str = "") -> pd.DataFrame:
     except csv.Error as error:
         raise EvidenceError(f"{path.name}: not a CSV table ({error}).") from error
     numeric = [*_NUMERIC, "spread_value", "spread_low", "spread_high"]
-    return frame.astype({**dict.fromkeys(numeric, float), "line": int})
+    frame = frame.astype({**dict.fromkeys(numeric, float), "line": int})
+    _refuse_repeats(frame, path.name, table)
+    return frame
 
 
 @lru_cache(maxsize=len(TABLES))
