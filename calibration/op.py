@@ -6,11 +6,12 @@ sampled by PyMC's NUTS and by nutpie. See docs/gradients.md for a model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mscrenal.calibration.predictions import Predictions
 from mscrenal.calibration.simulated import Simulated, Simulations
 
 try:
@@ -25,10 +26,52 @@ except ImportError as error:
         'Install the extra that brings it, and PyMC: pip install "mscrenal[calibrate]".'
     ) from error
 
-__all__ = ["Simulated", "SimulationOp", "Simulations"]
+__all__ = ["PredictionOp", "Simulated", "SimulationOp", "Simulations"]
 
 
-class SimulationOp(Op):
+class _FunctionOp(Op):
+    """A NumPy function of a vector, with its Jacobian, as an Op: ``values, jacobian = op(vector)``."""
+
+    def __init__(self, function: Callable[[np.ndarray], Any], names: Sequence[str], n_values: int) -> None:
+        self.function, self._names, self.n_values = function, tuple(names), n_values
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the vector holds, in its order."""
+        return self._names
+
+    def make_node(self, theta: Any) -> Apply:
+        theta = pt.cast(pt.as_tensor_variable(theta), "float64")
+        n, m = self.n_values, len(self.names)
+        if theta.ndim != 1 or theta.type.shape[0] not in (None, m):
+            raise ValueError(
+                f"theta must be a vector of {m} values, {', '.join(self.names)}; got shape {theta.type.shape}."
+            )
+        return Apply(
+            self, [theta], [pt.vector(dtype="float64", shape=(n,)), pt.matrix(dtype="float64", shape=(n, m))]
+        )
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: Any) -> None:
+        output_storage[0][0], output_storage[1][0] = self.compute(inputs[0])
+
+    def compute(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and Jacobian, fresh arrays that the caller may overwrite."""
+        found = self.function(theta)
+        return found.values.copy(), found.jacobian.copy()
+
+    def pullback(self, inputs: Sequence[Any], outputs: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
+        by_values, by_jacobian = cotangents
+        if not isinstance(by_jacobian.type, DisconnectedType):
+            return [grad_undefined(self, 0, inputs[0], "the simulations have no second derivatives")]
+        # No product of matrices: of this size a library for those costs more than it saves.
+        return [pt.sum(by_values[:, None] * outputs[1], axis=0)]
+
+    if not hasattr(Op, "pullback"):
+        # What PyTensor 2 calls it.
+        L_op = pullback
+
+
+class SimulationOp(_FunctionOp):
     """What the arms predict, as a function of a vector of parameters.
 
     ``values, jacobian = op(theta)`` takes a float64 vector (n_names,) of natural values, in the order of `names`, and
@@ -52,11 +95,7 @@ class SimulationOp(Op):
 
     def __init__(self, arms: Sequence[Simulated], names: Sequence[str], **options: Any) -> None:
         self.simulations = Simulations(arms, names, **options)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the vector holds, in its order."""
-        return self.simulations.names
+        super().__init__(self.simulations, self.simulations.names, len(self.simulations.labels))
 
     def values(self, theta: Mapping[str, Any]) -> Any:
         """The predictions alone, from scalars by name.
@@ -76,39 +115,22 @@ class SimulationOp(Op):
             raise KeyError(f"theta must hold the names of the Op, {', '.join(self.names)}; {wrong}.")
         return self(pt.stack([pt.as_tensor_variable(theta[name]) for name in self.names]))[0]
 
-    def make_node(self, theta: Any) -> Apply:
-        theta = pt.cast(pt.as_tensor_variable(theta), "float64")
-        n, m = len(self.simulations.labels), len(self.names)
-        if theta.ndim != 1 or theta.type.shape[0] not in (None, m):
-            raise ValueError(
-                f"theta must be a vector of {m} values, {', '.join(self.names)}; got shape {theta.type.shape}."
-            )
-        return Apply(
-            self, [theta], [pt.vector(dtype="float64", shape=(n,)), pt.matrix(dtype="float64", shape=(n, m))]
-        )
 
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: Any) -> None:
-        output_storage[0][0], output_storage[1][0] = self.compute(inputs[0])
+class PredictionOp(_FunctionOp):
+    """Predictions for evidence rows as a function of standardised coordinates; what fails is NaN.
 
-    def compute(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values and Jacobian, fresh arrays that the caller may overwrite."""
-        found = self.simulations(theta)
-        return found.values.copy(), found.jacobian.copy()
+    Parameters
+    ----------
+    predictions : mscrenal.calibration.predictions.Predictions
+    """
 
-    def pullback(self, inputs: Sequence[Any], outputs: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
-        by_values, by_jacobian = cotangents
-        if not isinstance(by_jacobian.type, DisconnectedType):
-            return [grad_undefined(self, 0, inputs[0], "the simulations have no second derivatives")]
-        # No product of matrices: of this size a library for those costs more than it saves.
-        return [pt.sum(by_values[:, None] * outputs[1], axis=0)]
-
-    if not hasattr(Op, "pullback"):
-        # What PyTensor 2 calls it.
-        L_op = pullback
+    def __init__(self, predictions: Predictions) -> None:
+        self.predictions = predictions
+        super().__init__(predictions, predictions.names, len(predictions.data))
 
 
-@numba_funcify.register(SimulationOp)
-def numba_funcify_simulation(op: SimulationOp, node: Any = None, **kwargs: Any) -> Any:
+@numba_funcify.register(_FunctionOp)
+def numba_funcify_simulation(op: _FunctionOp, node: Any = None, **kwargs: Any) -> Any:
     """On the numba backend: call back into Python, without the warning of PyTensor's own way of doing so."""
     import numba as nb
 

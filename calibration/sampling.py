@@ -1,27 +1,32 @@
-"""Draws of the parameters: from the priors now, from the posterior once one ships.
+"""Draws of the parameters: of the posterior, or of the priors.
 
 Every parameter has a random stream of its own, named by the seed and the parameter, so that a draw does
 not change when another parameter is added, and the same seed gives the same numbers whatever the
-number of workers. A product that borrows a number from another product shares its stream: the
+number of workers. What was calibrated comes jointly from the posterior's draws, the rest from its prior. A product that borrows a number from another product shares its stream: the
 comparison of the two then carries what they do not share, and no more.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
 
+from mscrenal.calibration.posterior import Posterior, read_posterior, shipped_posterior
 from mscrenal.model import PRODUCTS, nearest, sampled_parameters
 from mscrenal.model.declare import Parameter
 
-__all__ = ["Draws", "draws", "numbered_normals", "numbered_uniforms", "stream"]
+__all__ = ["POTENCY", "Draws", "draws", "numbered_normals", "numbered_uniforms", "prior_draws", "stream"]
 
 MOST_DRAWS = 100_000
+# The one parameter through which a study's cells may act more or less strongly than others'.
+POTENCY = "ec50_effect"
 
 
 def stream(seed: int, *names: object) -> np.random.Generator:
@@ -91,12 +96,18 @@ class Draws:
     seed : int
     hash : str
         SHA-256 of names and values.
+    middle : mapping of str to float
+        Posterior medians of the calibrated parameters; empty for the prior.
+    source : mapping
+        Of a posterior: what results say of where it comes from.
     """
 
     values: Mapping[str, np.ndarray]
     origin: str
     seed: int
     hash: str
+    middle: Mapping[str, float] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
@@ -110,12 +121,12 @@ class Draws:
         return {name: float(v[k]) for name, v in self.values.items()}
 
     def median(self) -> dict[str, float]:
-        """The median of each parameter under its prior (not of these draws)."""
-        return {name: p.value for name, p in sampled_parameters().items()}
+        """The median of each parameter under the posterior or, where it has none, its prior (not of these draws)."""
+        return {name: p.value for name, p in sampled_parameters().items()} | dict(self.middle)
 
 
-def draws(n: int, seed: int = 1) -> Draws:
-    """Draw all sampled parameters from their priors.
+def draws(n: int, seed: int = 1, *, source: Posterior | str | os.PathLike[str] = "posterior") -> Draws:
+    """Draw all sampled parameters.
 
     Parameters
     ----------
@@ -123,24 +134,85 @@ def draws(n: int, seed: int = 1) -> Draws:
         Number of draws, 1 to 100,000.
     seed : int
         Zero or more.
+    source : {'posterior', 'prior'}, path or Posterior
+        The posterior that ships, the priors, or a posterior of one's own.
+
+    Returns
+    -------
+    Draws
+        Of a posterior: its calibrated parameters jointly; the others from their priors, the secretion of products
+        that no study of the evidence used with the estimated spread between products. The half-effective dose
+        carries the estimated spread between studies: what is predicted is one more study, not the mean of all.
 
     Raises
     ------
     ValueError
         For a number of draws or a seed out of range.
+    PosteriorError
+        For a file that is no posterior, or one of another model.
     """
+    if isinstance(source, str) and source == "prior":
+        return prior_draws(n, seed)
+    if isinstance(source, Posterior):
+        found = source
+    else:
+        found = shipped_posterior() if source == "posterior" else read_posterior(source)
+    return _posterior_draws(found, n, seed)
+
+
+def prior_draws(n: int, seed: int = 1) -> Draws:
+    """Draw all sampled parameters from their priors; arguments and errors as of `draws`."""
+    _check_size(n, seed)
+    return _hashed(_prior_values(n, seed), "prior", seed)
+
+
+def _check_size(n: int, seed: int) -> None:
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= MOST_DRAWS:
         raise ValueError(f"draws must be a whole number from 1 to {MOST_DRAWS:,}, got {n!r}.")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed must be a whole number of zero or more, got {seed!r}.")
-    values = {}
-    for name, parameter in sampled_parameters().items():
-        z = stream(int(seed), "prior", _stream_name(name)).standard_normal(int(n))
-        values[name] = np.array([parameter.at(float(x)) for x in z])
+
+
+def _normals(n: int, seed: int, name: str) -> np.ndarray:
+    return stream(int(seed), "prior", _stream_name(name)).standard_normal(int(n))
+
+
+def _prior_values(n: int, seed: int) -> dict[str, np.ndarray]:
+    return {
+        name: np.array([parameter.at(float(z)) for z in _normals(n, seed, name)])
+        for name, parameter in sampled_parameters().items()
+    }
+
+
+def _hashed(values: Mapping[str, np.ndarray], origin: str, seed: int, **more: Any) -> Draws:
     digest = hashlib.sha256()
     for name in sorted(values):
         digest.update(name.encode() + values[name].tobytes())
-    return Draws(values, "prior", int(seed), digest.hexdigest())
+    return Draws(values, origin, int(seed), digest.hexdigest(), **more)
+
+
+def _posterior_draws(posterior: Posterior, n: int, seed: int) -> Draws:
+    _check_size(n, seed)
+    order = stream(int(seed), "posterior").permutation(len(posterior))
+    # Beyond the draws that there are they come again, each time with other values of what keeps its prior.
+    taken = order[np.arange(int(n)) % len(order)]
+    known = sampled_parameters()
+    values = _prior_values(n, seed)
+    z = posterior.flat("z")[taken]
+    columns = {name: z[:, k] for k, name in enumerate(posterior.parameters)}
+    if "between_products" in posterior.hyper_names:
+        spread = posterior.hyper("between_products")[taken]
+        for name in known:
+            if name.startswith("product.") and name.endswith(".secretion") and name not in columns:
+                columns[name] = _normals(n, seed, name) * spread
+    if POTENCY in columns and "between_studies" in posterior.hyper_names:
+        between = posterior.hyper("between_studies")[taken] / float(getattr(known[POTENCY].prior, "sigma"))  # noqa: B009
+        columns[POTENCY] = columns[POTENCY] + between * stream(int(seed), "new study").standard_normal(int(n))
+    for name, column in columns.items():
+        values[name] = np.array([known[name].at(float(x)) for x in column])
+    kept = ("version", "model_hash", "evidence_hash", "seed", "studies", "rows")
+    source = {k: posterior.provenance[k] for k in kept if k in posterior.provenance}
+    return _hashed(values, "posterior", seed, middle=posterior.median(), source=source)
 
 
 @cache

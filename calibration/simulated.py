@@ -42,6 +42,9 @@ class Simulated:
     known_as : mapping of str to str
         Parameters or random effects that are this arm's own, and the name under which the vector holds them, such
         as ``{"eta_nephron": "eta_nephron, patient 3"}``. Others are known by their own name.
+    blind_to : collection of str
+        Names of the vector whose derivatives this arm leaves out, because they are known to be zero or not to matter;
+        the values still follow them.
     """
 
     patient: Patient
@@ -53,6 +56,7 @@ class Simulated:
     resets: Sequence[float] = ()
     name: str = ""
     known_as: Mapping[str, str] = field(default_factory=dict)
+    blind_to: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -124,12 +128,16 @@ class Simulations:
         self.arm_names = tuple(arm.name or str(k) for k, arm in enumerate(self.arms))
         self._check()
         self._members = [self._members_of(arm) for arm in self.arms]
+        self._moving = [
+            {name: column for name, column in mine.items() if self.names[column] not in arm.blind_to}
+            for arm, mine in zip(self.arms, self._members, strict=True)
+        ]
         self._ready = [
             PreparedGradient(
-                arm.patient, arm.doses, arm.courses, tuple(mine), arm.times, arm.observables,
+                arm.patient, arm.doses, arm.courses, tuple(moving), arm.times, arm.observables,
                 knock_out=arm.knock_out, resets=arm.resets,
             )
-            for arm, mine in zip(self.arms, self._members, strict=True)
+            for arm, moving in zip(self.arms, self._moving, strict=True)
         ]  # fmt: skip
         self.labels = tuple(
             (name, float(day), observable)
@@ -218,7 +226,7 @@ class Simulations:
             return found.status, found.message
         values[:] = found.values.ravel()
         slopes = found.derivatives.reshape(len(values), -1)
-        for i, column in enumerate(mine.values()):
+        for i, column in enumerate(self._moving[k].values()):
             jacobian[:, column] += slopes[:, i]
         return "ok", ""
 

@@ -7,7 +7,9 @@ disease's value as ``species.human.translation`` or ``insult.stz.beta_set``, a p
 
 from __future__ import annotations
 
+import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 
@@ -30,7 +32,7 @@ from mscrenal.model.processes import (
 from mscrenal.model.products import PRODUCT_PARAMETERS, PRODUCTS
 from mscrenal.model.species import SPECIES
 
-__all__ = ["MODULES", "definition_hash", "model", "sampled_parameters"]
+__all__ = ["MODULES", "definition_hash", "model", "model_hash", "sampled_parameters"]
 
 MODULES = (
     exposure,
@@ -96,3 +98,53 @@ def definition_hash() -> str:
             elif entry.name.endswith(".py") and entry.name not in DESCRIPTION:
                 digest.update(name.encode() + b"\0" + entry.read_bytes())
     return digest.hexdigest()
+
+
+# Where equations, values and priors are declared.
+DECLARING = (
+    "processes",
+    "products",
+    "drugs",
+    "insults",
+    "species.py",
+    "observables.py",
+    "functions.py",
+    "symbolic.py",
+)
+
+
+@cache
+def model_hash() -> str:
+    """SHA-256 over the declared equations, values and priors: what a posterior belongs to.
+
+    Taken from the syntax of the declaring modules without comments and prose, so that it is the same for every version
+    of Python and of the libraries, and an edit of a description leaves it alone.
+    """
+    digest = hashlib.sha256()
+    root = resources.files("mscrenal.model")
+    for name in DECLARING:
+        entry = root / name
+        files = [entry] if entry.is_file() else sorted(entry.iterdir(), key=lambda e: e.name)
+        for file in files:
+            if file.name.endswith(".py"):
+                digest.update(f"{name}/{file.name}\n".encode())
+                for part in _syntax(ast.parse(file.read_text(encoding="utf-8"))):
+                    digest.update(part.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _syntax(node: ast.AST) -> Iterator[str]:
+    """Kinds of the nodes, names and values, in order; texts with spaces are prose and left out."""
+    if isinstance(node, ast.JoinedStr):
+        return
+    yield type(node).__name__
+    if isinstance(node, ast.Constant):
+        if not (isinstance(node.value, str) and (" " in node.value or not node.value)):
+            yield repr(node.value)
+        return
+    for field in ("id", "attr", "arg", "name", "asname", "module"):
+        text = getattr(node, field, None)
+        if isinstance(text, str):
+            yield text
+    for child in ast.iter_child_nodes(node):
+        yield from _syntax(child)
