@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from mscrenal.app.console import DISCLAIMER, clear_errors, error_console, progress_bar, show
+from mscrenal.app.console import DISCLAIMER, clear_errors, error_console, progress_bar, show, work_bar
 
 __all__ = ["main"]
 
@@ -70,6 +70,21 @@ Cluster = Annotated[
         metavar="ADDRESS",
         help="Instead of threads, a dask cluster: tcp://HOST:PORT of its scheduler, or its scheduler file.",
         show_default=False,
+    ),
+]
+PosteriorFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--posterior",
+        metavar="FILE",
+        help="Draw the parameters from this posterior, not from the one that ships.",
+        show_default=False,
+    ),
+]
+Prior = Annotated[
+    bool,
+    typer.Option(
+        "--prior", help="Draw the parameters from their priors, as if no study were fitted.", show_default=False
     ),
 ]
 Patients = Annotated[
@@ -155,6 +170,15 @@ def _patient(**given: Any) -> dict[str, Any]:
     return changed
 
 
+def _source(file: Path | None, prior: bool) -> Path | str:
+    """Where parameters are drawn from."""
+    if file is not None and prior:
+        raise InputError(
+            f"--posterior {file} and --prior were both given; choose one: the file's posterior, or no data at all."
+        )
+    return file or ("prior" if prior else "posterior")
+
+
 # --------------------------------------------------------------------------- before and after a command
 
 
@@ -187,7 +211,9 @@ def _finish(result: Any, out: Path | None, as_json: bool) -> None:
         console.print(f"[bold]{n_failed:,} subjects failed[/bold] and are left out of the statistics:")
         for failure in failures[:5]:
             place = ", ".join(
-                f"{key} {failure[key]}" for key in ("scenario", "arm", "draw", "patient") if key in failure
+                f"{key} {failure[key]}"
+                for key in ("scenario", "arm", "stage", "draw", "patient")
+                if key in failure
             )
             console.print(Text(f"  {place}: {failure['status']}: {failure['message']}"), soft_wrap=True)
         if n_failed > 5:
@@ -234,6 +260,8 @@ def compare(
     patients: Patients = None,
     draws: Draws = 100,
     seed: Seed = 1,
+    posterior_file: PosteriorFile = None,
+    prior: Prior = False,
     workers: Workers = None,
     cluster: Cluster = None,
     as_json: Json = False,
@@ -264,6 +292,7 @@ def compare(
                             scenario,
                             draws=draws,
                             seed=seed,
+                            source=_source(posterior_file, prior),
                             workers=workers,
                             cluster=cluster,
                             patients=patients,
@@ -307,6 +336,8 @@ def simulate(
     patients: Patients = None,
     draws: Draws = 100,
     seed: Seed = 1,
+    posterior_file: PosteriorFile = None,
+    prior: Prior = False,
     workers: Workers = None,
     cluster: Cluster = None,
     as_json: Json = False,
@@ -332,6 +363,7 @@ def simulate(
                 wanted,
                 draws=draws,
                 seed=seed,
+                source=_source(posterior_file, prior),
                 workers=workers,
                 cluster=cluster,
                 patients=patients,
@@ -357,6 +389,8 @@ def population(
         ),
     ] = 200,
     seed: Seed = 1,
+    posterior_file: PosteriorFile = None,
+    prior: Prior = False,
     workers: Workers = None,
     cluster: Cluster = None,
     as_json: Json = False,
@@ -383,6 +417,7 @@ def population(
                 patients=patients,
                 draws=draws,
                 seed=seed,
+                source=_source(posterior_file, prior),
                 workers=workers,
                 cluster=cluster,
                 progress=step,
@@ -406,6 +441,8 @@ def explain(
     patients: Patients = None,
     draws: Draws = 50,
     seed: Seed = 1,
+    posterior_file: PosteriorFile = None,
+    prior: Prior = False,
     workers: Workers = None,
     cluster: Cluster = None,
     as_json: Json = False,
@@ -435,6 +472,98 @@ def explain(
                 endpoint=endpoint,
                 draws=draws,
                 seed=seed,
+                source=_source(posterior_file, prior),
+                workers=workers,
+                cluster=cluster,
+                patients=patients,
+                progress=step,
+            )
+        _finish(result, folder, as_json)
+
+
+@main.command(
+    epilog="Example:  [bold]mscrenal sensitivity uc-dn-weekly --endpoint uacr_percent_change --samples 256[/bold]"
+)
+def sensitivity(
+    scenario: ScenarioName,
+    arm: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The arm.", show_default="the first treated one")
+    ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The endpoint.", show_default="egfr_change, or the scenario's first"
+        ),
+    ] = None,
+    absolute: Annotated[
+        bool,
+        typer.Option(
+            "--absolute",
+            help="The arm's own endpoint, not its difference from the reference.",
+            show_default=False,
+        ),
+    ] = False,
+    parameters: Annotated[
+        int, typer.Option(metavar="K", min=1, help="How many parameters the screen keeps for the indices.")
+    ] = 15,
+    samples: Annotated[
+        int,
+        typer.Option(
+            help="Blocks of the design, a power of two from 16 to 16384; each costs K + 2 simulations."
+        ),
+    ] = 1024,
+    horizon: Horizon = None,
+    patients: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="Mean over a virtual population of this size.",
+            show_default="one typical patient",
+        ),
+    ] = None,
+    draws: Annotated[
+        int,
+        typer.Option(
+            min=2, max=100_000, help="Draws behind the quantiles of a posterior; the prior's are exact."
+        ),
+    ] = 1000,
+    seed: Seed = 1,
+    posterior_file: PosteriorFile = None,
+    prior: Prior = False,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    as_json: Json = False,
+    out: Out = None,
+    egfr: Egfr = None,
+    uacr: Uacr = None,
+    hba1c: Hba1c = None,
+    age: Age = None,
+    sex: Sex = None,
+    weight: Weight = None,
+    drug: Drugs = None,
+) -> None:
+    """Which parameters an endpoint depends on: Sobol indices and a tornado."""
+    with clear_errors():
+        folder = _output(out)
+        api = import_module("mscrenal.scenarios")
+        covariates = _patient(
+            egfr=egfr, uacr=uacr, hba1c=hba1c, age=age, sex=sex, weight_kg=weight, drugs=drug
+        )
+        wanted = Changes(horizon, (endpoint,) if endpoint else (), covariates).apply(
+            api.load_scenario(scenario)
+        )
+        with progress_bar(wanted.name) as step:
+            result = api.sensitivity(
+                wanted,
+                arm=arm,
+                endpoint=endpoint,
+                absolute=absolute,
+                parameters=parameters,
+                samples=samples,
+                draws=draws,
+                seed=seed,
+                source=_source(posterior_file, prior),
                 workers=workers,
                 cluster=cluster,
                 patients=patients,
@@ -445,15 +574,171 @@ def explain(
 
 @main.command(epilog="Example:  [bold]mscrenal facts --draws 50 --json > facts.json[/bold]")
 def facts(
-    draws: Draws = 20, seed: Seed = 1, workers: Workers = None, as_json: Json = False, out: Out = None
+    draws: Draws = 20,
+    seed: Seed = 1,
+    posterior_file: PosteriorFile = None,
+    prior: Prior = False,
+    workers: Workers = None,
+    as_json: Json = False,
+    out: Out = None,
 ) -> None:
     """The published facts that the model must reproduce, each beside the prediction."""
     with clear_errors():
         folder = _output(out)
         api = import_module("mscrenal.scenarios")
         with progress_bar("facts") as step:
-            result = api.facts(draws=draws, seed=seed, workers=workers, progress=step)
+            result = api.facts(
+                draws=draws,
+                seed=seed,
+                source=_source(posterior_file, prior),
+                workers=workers,
+                progress=step,
+            )
         _finish(result, folder, as_json)
+
+
+@main.command(epilog="Example:  [bold]mscrenal validate mine.csv --out result[/bold]")
+def validate(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE.csv",
+            help="Published rows in the evidence schema.",
+            show_default="the shipped studies that were held out",
+        ),
+    ] = None,
+    studies: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="How the rows of FILE.csv become predictions, instead of the shipped maps and the rules.",
+            show_default=False,
+        ),
+    ] = None,
+    draws: Draws = 400,
+    seed: Seed = 1,
+    posterior_file: PosteriorFile = None,
+    workers: Workers = None,
+    as_json: Json = False,
+    out: Out = None,
+) -> None:
+    """Published rows beside what the posterior predicts for them: coverage, and two rivals to beat.
+
+    Never changes the posterior. Rows that the model cannot predict are skipped with the reason.
+    """
+    with clear_errors():
+        folder = _output(out)
+        api = import_module("mscrenal.scenarios")
+        with progress_bar("validate") as step:
+            result = api.validate(
+                file,
+                studies_file=studies,
+                posterior=posterior_file,
+                draws=draws,
+                seed=seed,
+                workers=workers,
+                progress=step,
+            )
+        _finish(result, folder, as_json)
+
+
+@main.command(epilog="Example:  [bold]mscrenal posterior --json > posterior.json[/bold]")
+def posterior(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="A posterior.nc of `mscrenal calibrate`.", show_default="the one that ships"
+        ),
+    ] = None,
+    as_json: Json = False,
+    out: Out = None,
+) -> None:
+    """What a posterior is: its data, how well it was sampled, what each parameter learnt and from whom."""
+    with clear_errors():
+        folder = _output(out)
+        api = import_module("mscrenal.scenarios")
+        _finish(api.posterior("posterior" if file is None else file), folder, as_json)
+
+
+@main.command(
+    epilog="Example:  [bold]mscrenal calibrate --out my-run[/bold], and after a break  "
+    "[bold]mscrenal calibrate --resume my-run[/bold]"
+)
+def calibrate(
+    chains: Annotated[
+        int | None, typer.Option(metavar="N", help="Chains of NUTS.", show_default="4")
+    ] = None,
+    tune: Annotated[
+        int | None, typer.Option(metavar="N", help="Draws of each chain to tune it by.", show_default="500")
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(metavar="N", help="Draws of each chain after tuning.", show_default="1500")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The same seed gives the same posterior.", show_default="1"),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Processes on this machine; by default one per processor.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Where everything goes: a new or empty folder, or this calibration's own, which goes on.",
+            show_default="calibration-run",
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="FOLDER",
+            help="Go on with the calibration in this folder, with the settings it was begun with.",
+            show_default=False,
+        ),
+    ] = None,
+    draft: Annotated[
+        bool,
+        typer.Option(
+            "--draft", help="A normal approximation instead of NUTS: minutes, for a quick look.", show_default=False
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fit the model to the evidence. The posterior that ships stays as it is: use the new one by --posterior."""
+    with clear_errors():
+        api, made = import_module("mscrenal.scenarios"), import_module("mscrenal.scenarios.calibrate")
+        try:
+            with work_bar("calibrate") as step:
+                result = api.calibrate(
+                    chains=chains,
+                    tune=tune,
+                    draws=draws,
+                    seed=seed,
+                    workers=workers,
+                    out=out,
+                    resume=resume,
+                    draft=draft,
+                    progress=step,
+                )
+        except KeyboardInterrupt:
+            folder = resume or out or made.DEFAULT_FOLDER
+            error_console().print(
+                Text(f"Interrupted: what is computed is kept; go on with --resume {folder}"), soft_wrap=True
+            )
+            raise typer.Exit(130) from None
+        made.saved_report(result, import_module("mscrenal.app.report").render)
+        for note in result.notes:
+            error_console().print(Text.assemble(("Note: ", "bold"), note), soft_wrap=True)
+        error_console().print(
+            Text(f"{result.file}: {result.minutes:.1f} min. Use it with --posterior {result.file}"), soft_wrap=True
+        )
+        _finish(result, None, as_json)
 
 
 @main.command(epilog="Example:  [bold]mscrenal verify[/bold]")
@@ -509,6 +794,8 @@ def export(
         ),
     ] = None,
     seed: Seed = 1,
+    posterior_file: PosteriorFile = None,
+    prior: Prior = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a file that exists.", show_default=False)
     ] = False,
@@ -517,7 +804,16 @@ def export(
     """Write a file for other programs: SBML, a COMBINE archive, LaTeX or an event table."""
     with clear_errors():
         api, results = import_module("mscrenal.scenarios"), import_module("mscrenal.scenarios.results")
-        path = api.export(kind, file, scenario, arm=arm, draw=draw, seed=seed, force=force)
+        path = api.export(
+            kind,
+            file,
+            scenario,
+            arm=arm,
+            draw=draw,
+            seed=seed,
+            source=_source(posterior_file, prior),
+            force=force,
+        )
         if as_json:
             said = {"command": "export", "kind": kind, "path": str(path), "provenance": _plain_provenance()}
             typer.echo(results.to_json_text(said))

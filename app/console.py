@@ -9,13 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from textwrap import shorten
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +36,7 @@ __all__ = [
     "progress_bar",
     "show",
     "text_tables",
+    "work_bar",
 ]
 
 DISCLAIMER = "Research and teaching tool, not medical advice."
@@ -139,6 +149,12 @@ def text_tables(result: Any, *, brief: bool = False) -> list[TextTable]:
     if result.command == "compare":
         parts = getattr(result, "results", (result,))
         return [table for part in parts for table in (_regimens(part), _endpoint_table(part, brief))]
+    if result.command == "sensitivity":
+        return [_sensitivity_table(result, brief)]
+    if result.command == "validate":
+        return _validate_tables(result, brief)
+    if result.command in ("posterior", "calibrate"):
+        return _posterior_tables(result, brief)
     return makers.get(result.command, _any_table)(result)
 
 
@@ -265,6 +281,148 @@ def _explain_tables(result: Any) -> list[TextTable]:
     headings = ("Arm of action", f"Share of the effect{bracket}", f"Lost when knocked out alone{bracket}")
     note = f"{result.question} Median (90 % band); {result.endpoint.better} is better."
     return [TextTable(result.title, headings, tuple(rows), note=note)]
+
+
+def _sensitivity_table(result: Any, brief: bool) -> TextTable:
+    """A row per parameter; with `brief` in few letters, two lines at most on most terminals."""
+    table, study = result.table, result.study
+    decimals = decimals_for([*table["endpoint_at_q05"], *table["endpoint_at_q95"], study.tornado.base])
+    rows = []
+    for record in table.to_dict("records"):
+        swing = [number(record[f"endpoint_at_{q}"], decimals, sign=True) for q in ("q05", "q95")]
+        rows.append(
+            (
+                shorten(record["label"], 60, placeholder=" …") if brief else record["label"],
+                *(() if brief else (record["parameter"],)),
+                *(
+                    interval([record[f"{kind}{end}"] for end in ("", "_low", "_high")], 2).replace(
+                        " ", "\n", 1
+                    )
+                    for kind in ("total", "first")
+                ),
+                " → ".join(swing),
+            )
+        )
+    names = () if brief else ("Name",)
+    headings = ("Parameter", *names, "Total index", "First order", "At 5 % → 95 %")
+    unit = "" if result.unit == "1" else f" [{result.unit}]"
+    low, high = study.left_out_ci
+    note = (
+        f"{result.question} Shares of the variance (90 % interval). At 5 % → 95 % of the parameter: {result.quantity}"
+        f"{unit}, {number(study.tornado.base, decimals, sign=True)} at all medians. The "
+        f"{len(study.screen) - len(study.names)} parameters that the screen left at their medians carry "
+        f"{study.left_out:.0%} ({max(low, 0):.0%} to {high:.0%}) of the variance. First-order indices sum to "
+        f"{table['first'].sum():.2f}; what is missing to 1 is interactions."
+        + (" Names and values of the parameters: --json, --out." if brief else "")
+    )
+    return TextTable(result.title, headings, tuple(rows), frozenset({0, 1} if names else {0, 3}), note)
+
+
+WORST_ROWS = 12  # on a terminal
+
+
+def _validate_tables(result: Any, brief: bool) -> list[TextTable]:
+    """Coverage with the three models' densities, the rows (the worst, with `brief`), and why others were skipped."""
+    found, table = result.assessment, result.table
+    made = [_coverage_table(result)]
+    if len(table):
+        shown = table.reindex(table["z"].abs().sort_values(ascending=False).index)
+        shown = shown.head(WORST_ROWS) if brief else table
+        rows = tuple(
+            (
+                shorten(record["label"], 70, placeholder=" …") if brief else record["label"],
+                f"{record['observed']:.3g}",
+                f"{record['predicted']:.3g} ({record['low90']:.3g}, {record['high90']:.3g})",
+                number(record["z"], 1, sign=True),
+            )
+            for record in shown.to_dict("records")
+        )
+        few = brief and len(table) > len(shown)
+        title = f"The {len(rows)} rows farthest from their predictions" if few else "Rows"
+        note = "Median (90 % predictive interval), in the units of the source. All rows: --json, --out." if few else ""
+        made.append(TextTable(title, ("Row", "Published", "Predicted", "z"), rows, frozenset({0, 2}), note))
+    reasons: dict[str, list[int]] = {}
+    for skipped in result.skipped:
+        reasons.setdefault(skipped["reason"], []).append(int(skipped["row"]))
+    listed = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    rows = tuple(
+        (shorten(reason, 150, placeholder=" …") if brief else reason, str(len(lines)), _lines(lines))
+        for reason, lines in listed
+    )
+    if rows:
+        title = f"{len(result.skipped)} rows skipped"
+        made.append(TextTable(title, ("Reason", "Rows", "Lines of the file"), rows, frozenset({0, 2})))
+    if n_fitted := int(table["fitted"].sum()) if len(table) else 0:
+        note = f"{n_fitted} of these rows stood in the likelihood of this posterior: of them this is no validation."
+        made[0] = replace(made[0], note=f"{made[0].note} {note}")
+    if not len(table) or not math.isfinite(found.elpd("no_effect")):
+        made[0] = replace(made[0], note=f"{made[0].note} The rivals are not computed.")
+    return made
+
+
+def _lines(lines: Sequence[int]) -> str:
+    shown = ", ".join(str(line) for line in lines[:8])
+    return shown + (" …" if len(lines) > 8 else "")
+
+
+def _coverage_table(result: Any) -> TextTable:
+    found = result.assessment
+    density = result.elpds()
+    rows = (
+        ("Rows compared", f"{len(result.table)} of {result.n_rows}"),
+        ("Inside the 50 % interval", "–" if math.isnan(found.coverage50) else f"{found.coverage50:.0%}"),
+        ("Inside the 90 % interval", "–" if math.isnan(found.coverage90) else f"{found.coverage90:.0%}"),
+        ("Root mean square z (1 is right)", number(found.z_rms, 2)),
+        ("Log predictive density", number(density["elpd"], 1)),
+        ("  no MSC effect", number(density["elpd_no_effect"], 1)),
+        ("  pooled meta-analytic effect", number(density["elpd_pooled"], 1)),
+    )
+    note = "Log predictive density: the sum over rows; higher is better."
+    return TextTable(result.title, ("", ""), rows, frozenset({0, 1}), note)
+
+
+def _posterior_tables(result: Any, brief: bool) -> list[TextTable]:
+    """Parameters by module, prior beside posterior; then the parameters of the probability model."""
+    rows: list[tuple[str, ...]] = []
+    headings = ("Parameter", "Prior", "Posterior", "Narrowed by")
+    headings = headings if brief else (headings[0], "Name", *headings[1:], "Verdict", "From")
+    for module in dict.fromkeys(record["module"] for record in result.records):
+        mine = [record for record in result.records if record["module"] == module]
+        rows.append((module.capitalize(), *("" for _ in headings[1:])))
+        rows += [_posterior_row(record, brief) for record in mine]
+    note = f"{result.band_note[0].upper()}{result.band_note[1:]}. {result.by_prior_alone['n']} parameters keep their prior: --json."
+    words = frozenset({0, 3}) if brief else frozenset({0, 1, 5, 6})
+    made = [TextTable(result.title, headings, tuple(rows), words, note)]
+    hyper = tuple(
+        (
+            shorten(record["label"], 70, placeholder=" …") if brief else record["label"],
+            _three(record["prior"], brief),
+            _three(record["posterior"], brief),
+            f"{record['contraction']:.0%}" if "contraction" in record else "–",
+        )
+        for record in result.hyper_records
+    )
+    if hyper:
+        titles = ("Parameter", "Prior", "Posterior", "Narrowed by")
+        made.append(TextTable("Parameters of the probability model", titles, hyper, frozenset({0, 3})))
+    return made
+
+
+def _posterior_row(record: dict[str, Any], brief: bool) -> tuple[str, ...]:
+    unit = "" if record["unit"] == "1" else f" [{record['unit']}]"
+    numbers = (_three(record["prior"], brief), _three(record["posterior"], brief))
+    narrowed = f"{record['contraction']:.0%}"
+    if brief:
+        label = shorten(record["label"], 70, placeholder=" …")
+        return f" {label}{unit}", *numbers, f"{narrowed}, {record['verdict']}"
+    return f" {record['label']}{unit}", record["name"], *numbers, narrowed, record["verdict"], ", ".join(record["sources"])
+
+
+def _three(numbers: dict[str, float] | None, brief: bool = False) -> str:
+    """Median and interval to two digits each, whatever their size; on two lines if `brief`."""
+    if numbers is None:
+        return "–"
+    return f"{numbers['median']:.2g}{chr(10) if brief else ' '}({numbers['low']:.2g}, {numbers['high']:.2g})"
 
 
 def _scenarios_tables(result: Any) -> list[TextTable]:
@@ -398,6 +556,30 @@ def progress_bar(what: str) -> Iterator[Step]:
         yield step
 
 
+@contextmanager
+def work_bar(what: str) -> Iterator[Callable[[float, str], None]]:
+    """A bar on standard error for work of hours; call it with the part done (0 to 1) and a word.
+
+    Off a terminal a line for each new twentieth, so that a log says how far it is.
+    """
+    console = error_console()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    shown = -1
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0)
+
+        def step(part: float, now: str = "") -> None:
+            nonlocal shown
+            bar.update(task, completed=part, description=escape(now or what))
+            if not console.is_terminal and int(20 * part) > shown:
+                shown = int(20 * part)
+                console.print(Text(f"{part:4.0%}  {now}"), soft_wrap=True)
+
+        yield step
+
+
 def _ours(error: BaseException) -> bool:
     return any(cls.__module__.startswith("mscrenal.") for cls in type(error).__mro__)
 
@@ -415,7 +597,7 @@ def clear_errors() -> Iterator[None]:
             "[bold]Interrupted.[/bold] Nothing is written but what is named above, if anything."
         )
         raise typer.Exit(130) from None
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         if not _ours(error):
             raise
         error_console().print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)

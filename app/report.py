@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
+from importlib import import_module
 from typing import Any
 
 from mscrenal.app.console import DISCLAIMER, TextTable, text_tables
@@ -52,6 +53,12 @@ FIGURE_TITLES = {
     "dose_frequency": "Dose by schedule",
     "patients": "Spread between patients",
     "attribution": "What carries the effect",
+    "indices": "Sobol indices",
+    "tornado": "One parameter at a time",
+    "posterior": "What the data say of each parameter",
+    "predicted_observed": "Published values in their predictive intervals",
+    "pit": "Where published values lie in their predictive distributions",
+    "coverage": "Shares inside the intervals",
 }
 
 
@@ -104,7 +111,8 @@ def _origin_words(result: Any) -> str:
             "was fitted to data."
         )
     if origin == "posterior":
-        return "The bands rest on the posterior: priors updated by the evidence tables."
+        words = import_module("mscrenal.scenarios.sources").origin_words(result.provenance)
+        return f"The bands rest on the {words}: priors updated by the evidence tables."
     return ""
 
 
@@ -226,7 +234,7 @@ def _failures(failures: Sequence[Any], total: int) -> list[str]:
 
 
 def _provenance(provenance: Any) -> list[str]:
-    skipped = ("extrapolated", "assumptions")
+    skipped = ("extrapolated", "assumptions", "by_prior_alone", "treated_studies", "verdicts")
     flat: dict[str, str] = {}
     for key, value in provenance.items():
         if key in skipped:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.integrate import Radau, odeint
 
-from mscrenal.calibration import draws
+from mscrenal.calibration import prior_draws
 from mscrenal.model import Dose, Patient
 from mscrenal.model.build import Model
 from mscrenal.model.definition import model
@@ -215,7 +215,7 @@ def _made(n_draws: int, n_gradients: int, crosschecked: int, variational: bool) 
     schedule = schedule_of(kernels.model, subject.day, subject.inputs, DOSES, ())
     subjects = [subject]
     # A few more than asked for, as some draws have no patient with these covariates.
-    for theta in draws(n_draws + n_draws // 2 + 8, seed=SEED) if n_draws else ():
+    for theta in prior_draws(n_draws + n_draws // 2 + 8, seed=SEED) if n_draws else ():
         if len(subjects) == n_draws + 1:
             break
         try:

@@ -1,28 +1,42 @@
 """Write the pages and pictures that hold results, from runs of the package itself.
 
-    python docs/build_pages.py [readme] [facts] [behaviours] [--draws N]
+    python docs/build_pages.py [readme] [facts] [behaviours] [evidence] [validation] [--draws N]
 
-Without a name, all of them: the table and the picture of README.md, docs/facts.md and
-docs/behaviours.md. Each ends with a stamp of the model and the priors that it was computed with; a test
-compares it with the package, so that a page cannot outlive its numbers.
+Without a name, all of them: the table and the picture of README.md, docs/facts.md, docs/behaviours.md,
+docs/evidence.md and docs/validation.md. Each ends with a stamp of what it was computed with, the model and the priors (of the page of
+evidence: the tables and what is said of their studies); a test compares it with the package, so that a page cannot
+outlive its numbers.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
+from mscrenal.calibration import Posterior, shipped_posterior
 from mscrenal.calibration import draws as parameter_draws
+from mscrenal.calibration import prior_draws
+from mscrenal.calibration.assess import coverage_by, predictive_checks
+from mscrenal.calibration.evidence import TABLES, evidence_hash
+from mscrenal.calibration.rivals import compare_loo, fit_rivals
+from mscrenal.calibration.studies import ROLES, SPLIT_FILE, STUDY_FOLDER, Study, held_out, roles, studies
 from mscrenal.model.kernels import compiled
-from mscrenal.scenarios import compare, facts
+from mscrenal.scenarios import compare, facts, validate
+from mscrenal.scenarios.assess_figures import coverage_figure
 from mscrenal.scenarios.behaviours import check, shares
+from mscrenal.scenarios.style import nice_unit
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = "<!-- Written by docs/build_pages.py; do not edit. -->"
@@ -40,8 +54,16 @@ def stamp() -> str:
     return digest.hexdigest()[:12]
 
 
-def _stamped(text: str) -> str:
-    return f"{text.rstrip()}\n\n<!-- computed with: {stamp()} -->\n"
+def evidence_stamp() -> str:
+    """Twelve digits that change with the evidence: the tables, the files of studies, and what is held out."""
+    digest = hashlib.sha256(evidence_hash().encode())
+    for path in (*sorted(STUDY_FOLDER.glob("*.toml")), SPLIT_FILE):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _stamped(text: str, mark: str = "") -> str:
+    return f"{text.rstrip()}\n\n<!-- computed with: {mark or stamp()} -->\n"
 
 
 # --------------------------------------------------------------------------- numbers and tables
@@ -175,7 +197,7 @@ CHAPTERS: Mapping[str, str] = {
 def write_behaviours(n: int) -> None:
     """What the model does without having been told to: each statement at the medians and over draws."""
     median = check({})
-    shown = shares(parameter_draws(n, seed=1), workers=os.cpu_count() or 1).to_dict("records")
+    shown = shares(prior_draws(n, seed=1), workers=os.cpu_count() or 1).to_dict("records")
     often = sum(row["share"] >= ENOUGH for row in shown)
     parts = [
         "# Behaviours",
@@ -207,12 +229,291 @@ def small(value: float) -> str:
     return f"{value:.0e}" if 0 < abs(value) < 1e-3 else number(value)
 
 
+# --------------------------------------------------------------------------- evidence
+
+# Where an identifier of the tables leads: pattern and address.
+ADDRESSES = (
+    (re.compile(r"10\.\d{4,}/\S+"), "https://doi.org/{}"),
+    (re.compile(r"PMID:(\d+)"), "https://pubmed.ncbi.nlm.nih.gov/{}/"),
+    (re.compile(r"(PMC\d+)"), "https://pmc.ncbi.nlm.nih.gov/articles/{}/"),
+    (re.compile(r"(NCT\d{8})"), "https://clinicaltrials.gov/study/{}"),
+)
+CHAPTERS_OF_EVIDENCE: Mapping[str, str] = {
+    "animal_msc": "Animals treated with cells, vesicles or medium",
+    "clinical_msc": "People treated with cells",
+    "disease_progression": "The diseases and their drugs",
+    "msc_kinetics": "Where cells and vesicles go, and what they secrete",
+    "second_round": "Later additions of all kinds",
+}
+LONGEST = 90  # letters of a citation
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things, in the plural where there are several."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def cited(citation: str) -> str:
+    """A citation, shortened to first author, journal and year where it is long."""
+    parts = [part.strip() for part in citation.split(",")]
+    if len(citation) > LONGEST and len(parts) > 3:
+        return f"{parts[0]}, {', '.join(parts[-2:])}"
+    return citation
+
+
+def identified(name: str) -> str:
+    """A DOI or another identifier as a link; a dash where there is none."""
+    for pattern, address in ADDRESSES:
+        if found := pattern.fullmatch(name):
+            # Brackets of old DOIs would end the link.
+            target = address.format(found[found.lastindex or 0]).replace("(", "%28").replace(")", "%29")
+            return f"[{name}]({target})"
+    return name or MISSING
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _distinct(column: pd.Series) -> list[str]:
+    return [str(value) for value in dict.fromkeys(column) if value and value != "none"]
+
+
+def _study_row(study: Study, lines: pd.DataFrame) -> tuple[str, ...]:
+    """One study: who wrote it, of whom, what was given, what becomes of its rows and why."""
+    rows = study.rows
+    simulated = list(dict.fromkeys(arm.product for arm in study.arms.values() if arm.product))
+    printed = _distinct(rows["product"].where(rows["product"] != "", rows["cell_source"]))
+    reasons = [study.entry.reason]
+    for (role, reason), group in lines.groupby(["role", "reason"], sort=False):
+        if reason != study.entry.reason:
+            reasons.append(f"**{role}**, {count(len(group), 'row')}: {reason}")
+    numbers = lines["role"].value_counts()
+    return tuple(
+        map(
+            _cell,
+            (
+                f'<a id="{rows["table"].iloc[0]}-{study.id}"></a>`{study.id}`',
+                cited(next(iter(_distinct(rows["citation"])), MISSING)),
+                identified(next(iter(_distinct(rows["doi_or_pmid"])), "")),
+                f"{', '.join(_distinct(rows['species'])) or MISSING}: {', '.join(_distinct(rows['disease_model'])) or MISSING}",
+                ", ".join(simulated or printed) or MISSING,
+                ", ".join(f"{role} {numbers[role]}" for role in ROLES if role in numbers),
+                "<br>".join(reasons),
+            ),
+        )
+    )
+
+
+def _summary(every: pd.DataFrame) -> str:
+    """Rows and studies by role and table."""
+    rows = []
+    for role, meaning in (*ROLES.items(), ("all", "")):
+        mine = every if role == "all" else every[every["role"] == role]
+        by_table = mine["table"].value_counts()
+        rows.append(
+            (
+                role,
+                meaning,
+                *(f"{by_table.get(name, 0):,}" for name in TABLES),
+                f"{len(mine):,}",
+                f"{mine['study_id'].nunique():,}",
+            )
+        )
+    return table(("Role", "Meaning", *(f"`{name}`" for name in TABLES), "Rows", "Studies"), rows)
+
+
+def evidence_page() -> str:
+    """Every study of the evidence tables, what becomes of its rows, and why."""
+    found, every = studies(), roles()
+    fitted, kept = (every[every["role"] == role] for role in ("calibrate", "validate"))
+    parts = [
+        "# The evidence, study by study",
+        GENERATED,
+        f"{count(len(every), 'row')} of {count(every['study_id'].nunique(), 'study')}. "
+        f"The likelihood holds {count(len(fitted), 'row')} of {count(fitted['study_id'].nunique(), 'study')}; "
+        f"{count(len(kept), 'row')} of {count(kept['study_id'].nunique(), 'study')} are held out and compared with the "
+        "prediction afterwards. Each row has one role; a study may have rows in several, and a row that the model cannot "
+        "honestly predict is excluded with its reason. How a row becomes a prediction stands in "
+        "[the files of studies](../calibration/evidence/studies/), what was published in the tables beside them "
+        "([columns](../calibration/evidence/SCHEMA.md)).",
+        _summary(every),
+        "## Held out",
+        "Whole studies, chosen before anything was fitted.",
+        table(
+            ("Study", "Rows", "Why"),
+            [
+                (f"[`{study}`](#{name}-{study})", str(len(rows)), _cell(held_out()[study]))
+                for (name, study), rows in kept.groupby(["table", "study_id"])
+            ],
+        ),
+    ]
+    headings = ("Study", "Citation", "Source", "Studied", "Given", "Rows", "Why")
+    for name in TABLES:
+        mine = {study.id: study for study in found.values() if (study.rows["table"] == name).all()}
+        here = every[every["table"] == name]
+        parts += [
+            f"## {CHAPTERS_OF_EVIDENCE[name]}",
+            f"`{name}.csv`, {count(len(here), 'row')} of {count(len(mine), 'study')}; "
+            f"[what is to be known of it](../calibration/evidence/{name}.md).",
+            table(headings, [_study_row(mine[key], here[here["study_id"] == key]) for key in sorted(mine)]),
+        ]
+    return _stamped("\n\n".join(parts), evidence_stamp())
+
+
+def write_evidence(_: int) -> None:
+    """The page of studies; no draws are needed."""
+    (ROOT / "docs" / "evidence.md").write_text(evidence_page(), encoding="utf-8")
+
+
+# --------------------------------------------------------------------------- validation
+
+WORST = 12
+WORST_STUDIES = 12
+MODELS = {"": "mechanistic model", "no_effect": "no MSC effect", "pooled": "pooled meta-analytic effect"}
+COVERAGE = ("Rows", "Inside 50 %", "Inside 90 %", "RMS z")
+
+
+def validation_stamp(posterior: Posterior) -> str:
+    """Twelve digits that change with the posterior and with what it is compared with."""
+    told = json.dumps(dict(posterior.provenance), sort_keys=True)
+    return hashlib.sha256((told + evidence_stamp()).encode()).hexdigest()[:12]
+
+
+def meaning(row: Mapping[str, Any]) -> str:
+    """What it says of the model that a row lies where it does."""
+    above, benefit = row["observed"] > row["predicted"], row["benefit"]
+    if not benefit:
+        return f"published {'above' if above else 'below'} the prediction"
+    better = above == (benefit > 0)
+    if row["treated"] and row["against"]:
+        return f"the published effect is {'larger' if better else 'smaller'} than predicted"
+    if row["treated"]:
+        return f"treated subjects were {'better' if better else 'worse'} than predicted"
+    return f"the untreated were {'better' if better else 'worse'} than predicted"
+
+
+def _coverage_table(by: pd.DataFrame, column: str) -> str:
+    rows = [
+        (str(r[column]), str(r["rows"]), f"{r['inside50']:.0%}", f"{r['inside90']:.0%}", number(r["z_rms"]))
+        for r in by.to_dict("records")
+    ]
+    return table((column.capitalize(), *COVERAGE), rows)
+
+
+def _densities(rows: pd.DataFrame, left_out: pd.DataFrame) -> str:
+    """The three models on rows that none of them saw, and on those that all were fitted to."""
+    lines = []
+    for (key, name), loo in zip(MODELS.items(), left_out.to_dict("records"), strict=True):
+        each = rows[f"elpd_{key}" if key else "elpd"]
+        gap = rows["elpd"] - each
+        error = float(np.sqrt(len(gap) * gap.var(ddof=0)))
+        lines.append(
+            (
+                name,
+                f"{each.sum():.1f}",
+                f"{gap.sum():+.1f} ± {error:.1f}" if key else MISSING,
+                f"{loo['elpd']:.1f} ± {loo['error']:.1f}",
+                f"{loo['difference']:+.1f} ± {loo['difference_error']:.1f}" if key else MISSING,
+                f"{loo['bad_k']:.0%} of rows (largest k {loo['largest_k']:.1f})",
+            )
+        )
+    headings = ("Model", "Held out", "Model less rival", "Fitted rows, PSIS-LOO", "Model less rival", "Pareto k > 0.7")
+    return table(headings, lines)
+
+
+def _farthest(rows: pd.DataFrame) -> str:
+    """The rows that lie worst, what that means, and what the study was."""
+    known = studies()
+    far = rows.reindex(rows["z"].abs().sort_values(ascending=False).index).head(WORST)
+    lines = [
+        (
+            _cell(r["label"]),
+            f"{r['observed']:.3g}",
+            f"{r['predicted']:.3g} ({r['low90']:.3g} to {r['high90']:.3g}) {nice_unit(r['unit'])}",
+            f"{r['z']:+.1f}",
+            meaning(r),
+            _cell(known[r["study"]].entry.reason),
+        )
+        for r in far.to_dict("records")
+    ]
+    return table(("Row", "Published", "Predicted (90 %)", "z", "So", "The study"), lines)
+
+
+def _pictures(figures: Mapping[str, Figure]) -> dict[str, str]:
+    folder = ROOT / "docs" / "figures"
+    folder.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(folder / f"validation_{name}.png", dpi=90, metadata={"Software": None})
+    return {n: f"![{n.replace('_', ' ')}](figures/validation_{n}.png)" for n in figures}
+
+
+def validation_page(n: int, posterior: Posterior) -> str:
+    """Held-out rows, the rivals, and what the posterior says of the rows that it was fitted to."""
+    result, rivals = validate(posterior=posterior, draws=n), fit_rivals(posterior, n=max(n, 1000))
+    checks, found, rows, origin = (
+        predictive_checks(posterior),
+        result.assessment,
+        result.table,
+        posterior.provenance,
+    )
+    fitted = coverage_figure(checks.rows, "Rows that were fitted")
+    shown = _pictures({**result.plot(), "fitted": fitted})
+    worst = checks.by("study").sort_values("z_rms", ascending=False, kind="stable").head(WORST_STUDIES)
+    parts = [
+        "# Validation",
+        GENERATED,
+        f"The posterior ({origin['sampler']}; {origin['rows']} rows of {origin['studies']} studies) against what was "
+        "published. `mscrenal validate` computes the first half anew; with a file it does the same for rows of your own "
+        "([how](commands.md#validate)).",
+        "## Studies that no likelihood saw",
+        "Whole studies, [chosen before anything was fitted](evidence.md#held-out), each predicted as a new one: the potency "
+        "of its cells, its own level and the residual drawn anew. Where only contrasts within a study count, its first "
+        "untreated row sets the level and is not scored.",
+        f"Of {len(rows)} rows **{found.coverage90:.0%} lie inside the 90 % interval** and {found.coverage50:.0%} inside the "
+        f"50 % interval; the root mean square z is {number(found.z_rms)} (1 if intervals are as wide as they should be). "
+        f"{count(len(result.skipped), 'row')} of the {result.n_rows} set a level or could not be simulated.",
+        _coverage_table(coverage_by(rows, "class"), "class"),
+        shown["pit"],
+        "Level if predictions are right. The band is for independent rows; those of one study are not.",
+        shown["predicted_observed"],
+        "## Against two rivals",
+        "Sums of log predictive densities, higher is better; differences with their standard error over rows. *No MSC "
+        "effect* is the model without any cells; its parameters, levels, residuals, small-study effect and uncontrolled "
+        "gain are fitted anew (a normal approximation around the mode). *Pooled meta-analytic effect* adds one "
+        "random-effects mean for each class of observable (DerSimonian and Laird), in units of the spread between "
+        "subjects, to treated rows. Both saw the fitted rows only. The pooled means come from the very rows that PSIS-LOO "
+        "leaves out one at a time, which flatters that number a little; the held-out one it does not.",
+        _densities(rows, compare_loo(posterior, rivals)),
+        "## The rows farthest from their predictions",
+        _farthest(rows),
+        "## Rows that were fitted",
+        "Posterior predictive checks, each study with its own level and potency: "
+        f"{checks.rows['inside90'].mean():.0%} of {len(checks.rows)} rows inside 90 %, {checks.rows['inside50'].mean():.0%} "
+        "inside 50 %. More than nominal is to be expected of rows that were fitted.",
+        _coverage_table(checks.by("class"), "class"),
+        shown["fitted"],
+        f"The {len(worst)} studies with the largest root mean square z:",
+        _coverage_table(worst, "study"),
+    ]
+    return _stamped("\n\n".join(parts), validation_stamp(posterior))
+
+
+def write_validation(n: int) -> None:
+    """The page of validation, of the posterior that ships."""
+    page = validation_page(n, shipped_posterior())
+    (ROOT / "docs" / "validation.md").write_text(page, encoding="utf-8")
+
+
 # --------------------------------------------------------------------------- command line
 
 PAGES: Mapping[str, tuple[Callable[[int], None], int]] = {
     "readme": (write_readme, 100),
     "facts": (write_facts, 20),
     "behaviours": (write_behaviours, 200),
+    "evidence": (write_evidence, 1),
+    "validation": (write_validation, 400),
 }
 
 

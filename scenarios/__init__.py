@@ -1,12 +1,16 @@
 """Scenarios: regimens compared, simulated and explained, and the published facts."""
 
 from mscrenal.scenarios.api import compare, explain, simulate
+from mscrenal.scenarios.calibrate import calibrate
 from mscrenal.scenarios.export import ExchangeError, export
 from mscrenal.scenarios.facts import facts
 from mscrenal.scenarios.gallery import gallery, load_scenario, scenario_toml
 from mscrenal.scenarios.population import population
+from mscrenal.scenarios.posterior_result import posterior
 from mscrenal.scenarios.run import Run, RunError, run
 from mscrenal.scenarios.scenario import Arm, Course, PatientSpec, PopulationSpec, Scenario, ScenarioError
+from mscrenal.scenarios.sensitivity import sensitivity
+from mscrenal.scenarios.validate import validate
 from mscrenal.scenarios.verify import verify
 
 __all__ = [
@@ -19,6 +23,7 @@ __all__ = [
     "RunError",
     "Scenario",
     "ScenarioError",
+    "calibrate",
     "compare",
     "explain",
     "export",
@@ -26,8 +31,11 @@ __all__ = [
     "gallery",
     "load_scenario",
     "population",
+    "posterior",
     "run",
     "scenario_toml",
+    "sensitivity",
     "simulate",
+    "validate",
     "verify",
 ]

@@ -22,6 +22,7 @@ from mscrenal.scenarios.results import (
 )
 from mscrenal.scenarios.run import Progress, RunError, coalition_runs, output_days, run
 from mscrenal.scenarios.scenario import Scenario
+from mscrenal.scenarios.sources import Source
 
 __all__ = ["compare", "explain", "simulate"]
 
@@ -31,6 +32,7 @@ def compare(
     *,
     draws: int | Draws = 100,
     seed: int = 1,
+    source: Source = "posterior",
     workers: int | None = None,
     cluster: str | None = None,
     patients: int | None = None,
@@ -45,6 +47,8 @@ def compare(
     draws : int or Draws
         Parameter draws behind the bands.
     seed : int
+    source : {'posterior', 'prior'}, path or Posterior
+        Where a number of draws comes from: the posterior that ships, the priors, or a posterior of one's own.
     workers : int, optional
         Threads on this machine; by default one per processor.
     cluster : str, optional
@@ -70,6 +74,7 @@ def compare(
             load_scenario(scenario),
             draws=draws,
             seed=seed,
+            source=source,
             workers=workers,
             cluster=cluster,
             patients=patients,
@@ -83,6 +88,7 @@ def simulate(
     *,
     draws: int | Draws = 100,
     seed: int = 1,
+    source: Source = "posterior",
     workers: int | None = None,
     cluster: str | None = None,
     patients: int | None = None,
@@ -94,6 +100,7 @@ def simulate(
             load_scenario(scenario),
             draws=draws,
             seed=seed,
+            source=source,
             workers=workers,
             cluster=cluster,
             patients=patients,
@@ -109,6 +116,7 @@ def explain(
     endpoint: str | None = None,
     draws: int | Draws = 50,
     seed: int = 1,
+    source: Source = "posterior",
     workers: int | None = None,
     cluster: str | None = None,
     patients: int | None = None,
@@ -122,7 +130,7 @@ def explain(
         The arm to explain; default: the first with a dose.
     endpoint : str, optional
         Default: the scenario's first.
-    draws, seed, workers, cluster, patients, progress
+    draws, seed, source, workers, cluster, patients, progress
         As in `compare`. Each draw costs 64 simulations of the arm.
 
     Raises
@@ -154,6 +162,7 @@ def explain(
         knock_outs,
         draws=draws,
         seed=seed,
+        source=source,
         workers=workers,
         cluster=cluster,
         patients=patients,

@@ -756,18 +756,22 @@ def _each(thetas: Sequence[Mapping[str, float]], workers: int) -> Iterable[dict[
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table of shares; 1 if a statement holds in fewer than 95 % of the draws."""
     parser = argparse.ArgumentParser(
-        prog="python -m mscrenal.scenarios.behaviours", description="Behaviours over draws from the priors."
+        prog="python -m mscrenal.scenarios.behaviours", description="Behaviours over draws of the parameters."
     )
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument(
+        "--source", default="prior", help="prior (default), posterior, or the file of a posterior of your own"
+    )
     given = parser.parse_args(arguments)
 
     def progress(done: int, of: int) -> None:
         print(f"\r{done} of {of} draws", end="\n" if done == of else "", file=sys.stderr, flush=True)
 
-    median = check({})
-    table = shares(draws(given.draws, given.seed), workers=given.workers, progress=progress)
+    drawn = draws(given.draws, given.seed, source=given.source)
+    median = check(drawn.median())
+    table = shares(drawn, workers=given.workers, progress=progress)
     for row in table.itertuples():
         at_median = "yes" if median[str(row.number)].holds else "NO"
         print(

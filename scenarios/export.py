@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscrenal.calibration import draws
 from mscrenal.model.declare import nearest
 from mscrenal.model.patient import Patient
 from mscrenal.model.sbml import ExchangeError, check_target, sbml_document
@@ -14,6 +13,7 @@ from mscrenal.scenarios.events_table import write_events
 from mscrenal.scenarios.gallery import DEFAULT_SCENARIO, load_scenario
 from mscrenal.scenarios.omex import archive
 from mscrenal.scenarios.scenario import Arm, Scenario
+from mscrenal.scenarios.sources import Source, draws_of
 
 __all__ = ["KINDS", "ExchangeError", "export"]
 
@@ -26,6 +26,7 @@ class _Wanted:
     arm: str | None
     draw: int | None
     seed: int
+    source: Source = "posterior"
 
 
 def export(
@@ -36,6 +37,7 @@ def export(
     arm: str | None = None,
     draw: int | None = None,
     seed: int = 1,
+    source: Source = "posterior",
     force: bool = False,
 ) -> Path:
     """Write one file for another program.
@@ -56,6 +58,8 @@ def export(
         Of sbml and omex: the parameters of this draw of `mscrenal.calibration.draws`, counted from 0;
         default: the medians.
     seed : int
+    source : {'posterior', 'prior'}, path or Posterior
+        Of sbml and omex: where the medians or the draw come from.
     force : bool
         Replace a file that exists.
 
@@ -88,7 +92,7 @@ def export(
                 f"{'the whole model' if kind == 'latex' else 'all arms, and no parameters'}. Leave "
                 f"{' and '.join(f'--{name}' for name in given)} out, or export sbml."
             )
-    content = KINDS[kind](_Wanted(load_scenario(scenario), arm, draw, seed))
+    content = KINDS[kind](_Wanted(load_scenario(scenario), arm, draw, seed, source))
     try:
         target.write_bytes(content)
     except OSError as error:
@@ -118,16 +122,20 @@ def _patient(scenario: Scenario) -> Patient:
     return scenario.patient.patient()
 
 
-def _theta(draw: int | None, seed: int) -> dict[str, float]:
-    """The parameters of one draw; none for the medians."""
+def _theta(wanted: _Wanted) -> tuple[dict[str, float], str]:
+    """The parameters of one draw, or their medians; and what they are, in words. None for the medians of the prior."""
+    draw, seed = wanted.draw, wanted.seed
     if draw is None:
-        return {}
+        if wanted.source == "prior":
+            return {}, ""
+        return draws_of(1, seed, wanted.source).median(), ", medians of the posterior"
     if isinstance(draw, bool) or not isinstance(draw, int) or not 0 <= draw < 100_000:
         raise ExchangeError(f"draw: given {draw!r}. Allowed: a whole number from 0 to 99999.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ExchangeError(f"seed: given {seed!r}. Allowed: a whole number, zero or more.")
     # Each parameter has a stream of its own: draw 3 is the same however many are drawn after it.
-    return draws(draw + 1, seed).at(draw)
+    drawn = draws_of(draw + 1, seed, wanted.source)
+    return drawn.at(draw), f", draw {draw} of the {drawn.origin} with seed {seed}"
 
 
 def _sbml(wanted: _Wanted) -> tuple[str, float, str]:
@@ -140,9 +148,8 @@ def _sbml(wanted: _Wanted) -> tuple[str, float, str]:
             f"arm {arm.name!r} has a reset or a dose at steady state, which the model files cannot say. Allowed: "
             "doses. Export another arm, or write the doses out with II and ADDL."
         )
-    theta = _theta(wanted.draw, wanted.seed)
-    drawn = "" if wanted.draw is None else f", draw {wanted.draw} of seed {wanted.seed}"
-    title = f"{scenario.title}: {arm.name}{drawn}"
+    theta, said = _theta(wanted)
+    title = f"{scenario.title}: {arm.name}{said}"
     text = sbml_document(
         patient,
         arm.doses(float(patient.weight_kg or 1.0)),

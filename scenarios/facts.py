@@ -42,6 +42,8 @@ from mscrenal.scenarios.results import Result, plain
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from mscrenal.scenarios.sources import Source
+
 __all__ = [
     "FACTS_FILE",
     "STATISTICS",
@@ -1102,6 +1104,7 @@ def facts(
     *,
     draws: int = 20,
     seed: int = 1,
+    source: Source = "posterior",
     patients: int = 128,
     workers: int | None = None,
     progress: Callable[[int, int, str], None] | None = None,
@@ -1112,12 +1115,13 @@ def facts(
 ) -> FactsResult:
     """Set every published fact beside the model's prediction.
 
-    draws: parameter draws behind `ci90` (0: none). patients: size of a virtual population; some take
+    draws: parameter draws behind `ci90` (0: none). source: where they and the medians come from: the posterior that
+    ships ('posterior'), the priors ('prior'), a file or a posterior of one's own. patients: size of a virtual population; some take
     half of it. workers: threads, by default one per processor. progress: called
     with populations done, all of them, and the next one's title. only: numbers of the facts wanted.
 
     Other: simulate_population replaces the model (see `Simulator`); theta_draws gives the parameters,
-    medians first, instead of `mscrenal.calibration.draws`; table another table of facts.
+    medians first, instead of draws of `source`; table another table of facts.
     Raises FactError for sizes that make no sense or unknown fact numbers.
     """
     for name, size, least in (("draws", draws, 0), ("patients", patients, 2)):
@@ -1127,7 +1131,7 @@ def facts(
     wanted = _only(whole, only)
     parameters: dict[str, Any] = {"origin": "given"}
     if theta_draws is None:
-        theta_draws, parameters = _parameters(draws, seed)
+        theta_draws, parameters = _parameters(draws, seed, source)
     needs, computed = _needs(wanted), {}
     failures: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -1172,13 +1176,14 @@ def _only(table: FactTable, numbers: Sequence[int] | None) -> FactTable:
     return replace(table, facts=tuple(fact for fact in table.facts if fact.number in numbers))
 
 
-def _parameters(draws: int, seed: int) -> tuple[list[Theta], dict[str, Any]]:
+def _parameters(draws: int, seed: int, source: Source) -> tuple[list[Theta], dict[str, Any]]:
     """Parameter sets, medians first, and where they come from."""
-    from mscrenal.calibration import draws as parameter_draws  # heavy: builds the model
+    from mscrenal.scenarios.run import origin_of  # heavy: builds the model
+    from mscrenal.scenarios.sources import draws_of
 
-    drawn = parameter_draws(max(draws, 1), seed)
+    drawn = draws_of(max(draws, 1), seed, source)
     each = [{name: float(values[i]) for name, values in drawn.values.items()} for i in range(draws)]
-    return [drawn.median(), *each], {"origin": drawn.origin, "draws_hash": drawn.hash}
+    return [drawn.median(), *each], {**origin_of(drawn), "draws_hash": drawn.hash}
 
 
 def _assumptions(table: FactTable) -> list[str]:

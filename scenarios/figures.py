@@ -1,4 +1,4 @@
-"""Figures of the results: time courses, cells per organ, forest plot, dose grid, attribution.
+"""Figures of the results: time courses, cells per organ, forest plot, dose grid, attribution, sensitivity.
 
 Each function takes plain tables or labelled arrays and returns a `matplotlib.figure.Figure` that belongs
 to nobody else (no pyplot state). Positions are reckoned in inches, so that long arm names and many
@@ -20,7 +20,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from mscrenal.scenarios.style import DIVERGING, FAINT, INK, ArmStyle, arm_styles, house_style, nice_unit
+from mscrenal.scenarios.style import (
+    DIVERGING,
+    FAINT,
+    INK,
+    OKABE_ITO,
+    ArmStyle,
+    arm_styles,
+    house_style,
+    nice_unit,
+)
 
 __all__ = [
     "CELL_PANELS",
@@ -30,8 +39,10 @@ __all__ = [
     "cells_per_organ",
     "dose_grid",
     "forest",
+    "sobol_bars",
     "time_axis",
     "time_courses",
+    "tornado",
 ]
 
 # Observable -> panel title, in reading order: kidney, inflammation, fibrosis, metabolism, cells.
@@ -530,3 +541,102 @@ def _bars(axes: Axes, rows: pd.DataFrame, stem: str) -> None:
         axes.plot([low, high], [line, line], color=INK, linewidth=1.3)
         axes.plot([low, high], [line, line], "|", color=INK, markersize=6)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+
+
+# --------------------------------------------------------------------------- sensitivity
+
+PARAMETER_ROW = 0.38  # inches: two lines of words
+PARAMETER_COLUMNS = 46  # letters a line
+
+
+def _parameter_rows(page: _Page, top: float, labels: Sequence[str]) -> float:
+    """Names of parameters, at most two lines each, right-aligned; gives the left edge of what comes beside them."""
+    left = 0.3 + PARAMETER_COLUMNS * 8 * 0.0092
+    for line, label in enumerate(labels):
+        words = textwrap.wrap(label, PARAMETER_COLUMNS, max_lines=2, placeholder=" …")
+        middle = top + (line + 0.5) * PARAMETER_ROW
+        page.text(left - 0.12, middle, "\n".join(words), size=8, va="center", ha="right", linespacing=1.1)
+    return left
+
+
+def _parameter_axes(page: _Page, left: float, top: float, width: float, n: int) -> Axes:
+    axes = page.axes(left, top, width, n * PARAMETER_ROW)
+    axes.set_ylim(n - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    for line in range(0, n, 2):
+        axes.axhspan(line - 0.5, line + 0.5, color="#f5f5f5", linewidth=0, zorder=0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    return axes
+
+
+def sobol_bars(table: pd.DataFrame, *, caption: Caption) -> Figure:
+    """First-order and total Sobol indices with their intervals, a row per parameter.
+
+    table: rows with label, first, first_low, first_high, total, total_low, total_high, as `SensitivityResult.table`.
+    """
+    n, top = len(table), HEADER + 0.6
+    with house_style():
+        page = _Page(8.4, top + n * PARAMETER_ROW + 0.6, caption)
+        left = _parameter_rows(page, top, list(table["label"]))
+        axes = _parameter_axes(page, left, top, page.width - left - 0.3, n)
+        axes.axvline(0, color=INK, linewidth=0.9)
+        kinds = {
+            "total": (0.17, "#cfe3f1", "total: with interactions"),
+            "first": (-0.17, OKABE_ITO[0], "first order: alone"),
+        }
+        for kind in ("first", "total"):
+            shift, colour, said = kinds[kind]
+            at = np.arange(n) + shift
+            axes.barh(at, table[kind], height=0.3, color=colour, edgecolor=INK, linewidth=0.5, label=said)
+            axes.hlines(at, table[f"{kind}_low"], table[f"{kind}_high"], color=INK, linewidth=1.2)
+            for end in ("low", "high"):
+                axes.plot(table[f"{kind}_{end}"], at, "|", color=INK, markersize=4.5)
+        axes.set_xlabel("Sobol index [share of the variance]")
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2, handlelength=1.4)
+    return page.figure
+
+
+def tornado(table: pd.DataFrame, *, base: float, label: str, unit: str, caption: Caption) -> Figure:
+    """The endpoint with one parameter low or high, the widest swing on top.
+
+    table: rows with label, unit, q05, q95, endpoint_at_q05, endpoint_at_q95; base: the endpoint at all medians.
+    """
+    swing = (table["endpoint_at_q95"] - table["endpoint_at_q05"]).abs().fillna(-1.0)
+    rows = table.loc[swing.sort_values(ascending=False, kind="stable").index]
+    n, top, beside = len(rows), HEADER + 0.6, 2.0
+    shown = nice_unit(unit)
+    with house_style():
+        page = _Page(9.6, top + n * PARAMETER_ROW + 0.6, caption)
+        left = _parameter_rows(page, top, list(rows["label"]))
+        axes = _parameter_axes(page, left, top, page.width - left - beside, n)
+        ends = (
+            ("endpoint_at_q05", OKABE_ITO[1], "at its 5 %"),
+            ("endpoint_at_q95", OKABE_ITO[0], "at its 95 %"),
+        )
+        for column, colour, said in ends:
+            reach = rows[column].to_numpy() - base
+            axes.barh(
+                np.arange(n), reach, left=base, height=0.5, color=colour, linewidth=0, alpha=0.85, label=said
+            )
+            axes.plot(
+                rows[column], np.arange(n), "o" if column.endswith("q95") else "s", color=colour, markersize=4
+            )
+        axes.axvline(base, color=INK, linewidth=0.9)
+        axes.set_xlabel(f"{label} [{shown}]" if shown else label)
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2, handlelength=1.4)
+        page.text(
+            page.width - beside + 0.15,
+            top - 0.08,
+            "parameter, 5 % to 95 %",
+            size=8,
+            va="bottom",
+            weight="bold",
+        )
+        for line, record in enumerate(rows.to_dict("records")):
+            own = nice_unit(str(record["unit"]))
+            said = f"{record['q05']:.3g} to {record['q95']:.3g}{f' {own}' if own else ''}"
+            page.text(
+                page.width - beside + 0.15, top + (line + 0.5) * PARAMETER_ROW, said, size=8, va="center"
+            )
+    return page.figure

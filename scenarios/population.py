@@ -18,7 +18,6 @@ import numpy as np
 import xarray as xr
 
 from mscrenal.calibration import Draws
-from mscrenal.calibration import draws as drawn_from
 from mscrenal.model import OBSERVABLES
 from mscrenal.model.crowd import simulate_people
 from mscrenal.model.initial import InitialStateError
@@ -40,6 +39,7 @@ from mscrenal.scenarios.population_result import BAND, MOST_LISTED, PopulationRe
 from mscrenal.scenarios.run import Progress, RunError, provenance_of
 from mscrenal.scenarios.scenario import Scenario
 from mscrenal.scenarios.sketch import RELATIVE_ERROR, Sketch
+from mscrenal.scenarios.sources import Source, draws_of
 from mscrenal.scenarios.virtual_patients import people_of, treatment_of
 
 __all__ = ["population"]
@@ -57,10 +57,10 @@ ALWAYS = ("egfr", "uacr")  # whose trajectories are shown whatever the endpoints
 
 @dataclass(frozen=True)
 class _Plan:
-    """What all chunks share. `draws` of a number and a seed are made where they are needed, and do not travel."""
+    """What all chunks share. `draws` of a number, a seed and a name are made where they are needed, and do not travel."""
 
     scenario: Scenario
-    draws: Draws | tuple[int, int]
+    draws: Draws | tuple[int, int, str]
     seed: int
     days: np.ndarray
     observables: tuple[str, ...]
@@ -114,6 +114,7 @@ def population(
     patients: int = 10_000,
     draws: int | Draws = 200,
     seed: int = 1,
+    source: Source = "posterior",
     workers: int | None = None,
     cluster: str | None = None,
     endpoints: Sequence[str] | None = None,
@@ -134,6 +135,8 @@ def population(
     draws : int or Draws
         Parameter draws that patients share out among themselves.
     seed : int
+    source : {'posterior', 'prior'}, path or Posterior
+        Where a number of draws comes from: the posterior that ships, the priors, or a posterior of one's own.
     workers : int, optional
         Threads on this machine; by default one per processor.
     cluster : str, optional
@@ -159,7 +162,7 @@ def population(
     >>> result = population("uc-dn-weekly", patients=1000)     # doctest: +SKIP
     """
     given = load_scenario(scenario)
-    plan = _planned(given, patients, draws, seed, endpoints)
+    plan = _planned(given, patients, draws, seed, source, endpoints)
     total = _Total(plan, patients)
     if progress is not None:
         progress(0, patients, given.name)
@@ -176,7 +179,12 @@ def population(
 
 
 def _planned(
-    scenario: Scenario, patients: int, draws: int | Draws, seed: int, endpoints: Sequence[str] | None
+    scenario: Scenario,
+    patients: int,
+    draws: int | Draws,
+    seed: int,
+    source: Source,
+    endpoints: Sequence[str] | None,
 ) -> _Plan:
     """The plan, checked."""
     if isinstance(patients, bool) or not isinstance(patients, int) or not 1 <= patients <= MOST_PATIENTS:
@@ -188,10 +196,14 @@ def _planned(
             f"{patients:,} patients x {len(scenario.arms)} arms x {len(wanted)} endpoints are {n_values:.2g} values; "
             f"{MOST_SINGLE:.1e} is the most. Choose fewer endpoints, arms or patients."
         )
+    spelled: Draws | tuple[int, int, str]
     if isinstance(draws, Draws):
-        spelled: Draws | tuple[int, int] = draws
+        spelled = draws
+    elif source in ("posterior", "prior"):
+        spelled = (draws, seed, str(source))
     else:
-        spelled = (draws, seed)
+        # A file of this machine is not there for the workers of a cluster.
+        spelled = draws_of(draws, seed, source)
     median = _drawn(spelled).median()  # refuses a number or a seed out of range
     if scenario.population is None:
         try:
@@ -225,11 +237,11 @@ def _days(scenario: Scenario) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _made(n: int, seed: int) -> Draws:
-    return drawn_from(n, seed)
+def _made(n: int, seed: int, source: str) -> Draws:
+    return draws_of(n, seed, source)
 
 
-def _drawn(spelled: Draws | tuple[int, int]) -> Draws:
+def _drawn(spelled: Draws | tuple[int, int, str]) -> Draws:
     return spelled if isinstance(spelled, Draws) else _made(*spelled)
 
 

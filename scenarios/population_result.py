@@ -21,6 +21,7 @@ from mscrenal.scenarios.endpoints import CHRONIC_START_DAY, ESKD_LIMIT_YEARS, En
 from mscrenal.scenarios.results import Result, describe_arm, plain, prob_better
 from mscrenal.scenarios.scenario import Scenario
 from mscrenal.scenarios.sketch import RELATIVE_ERROR
+from mscrenal.scenarios.sources import origin_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,8 +129,8 @@ class PopulationResult(Result):
         """What the bands are, for captions."""
         draws = self.provenance["draws"]
         return (
-            f"medians and 90 % ranges over {self.n_patients:,} virtual patients, who share {draws:,} {self.origin} "
-            "draws: the spread between people and what is not known, together"
+            f"medians and 90 % ranges over {self.n_patients:,} virtual patients, who share {draws:,} draws of the "
+            f"{origin_words(self.provenance)}: the spread between people and what is not known, together"
         )
 
     @property

@@ -40,6 +40,7 @@ from mscrenal.scenarios.endpoints import (
     evaluate,
     reached_on,
 )
+from mscrenal.scenarios.sources import origin_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -294,7 +295,10 @@ def _band_note(provenance: Mapping[str, Any], n_draws: int, n_patients: int) -> 
     mean = (
         f"; each draw is the mean over {n_patients} patients" if n_patients > 1 else "; one virtual patient"
     )
-    return f"medians; bands: 90 % of {_origin(provenance)} draws (n={n_draws}){mean}"
+    _origin(provenance)
+    words, _, of = origin_words(provenance).partition(" (")
+    data = f"{of.removesuffix(')')}; " if of else ""
+    return f"medians; bands: 90 % of {words} draws ({data}n={n_draws}){mean}"
 
 
 def _conventions(run: RunLike) -> list[str]:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mscrenal.calibration import Draws, draws, evidence_hash, stream
-from mscrenal.model import OBSERVABLES, PRODUCTS, RANDOM_EFFECTS, Patient
+from mscrenal.calibration import Draws, evidence_hash, stream
+from mscrenal.model import OBSERVABLES, PRODUCTS, RANDOM_EFFECTS, Patient, sampled_parameters
 from mscrenal.model.initial import InitialStateError
 from mscrenal.model.kernels import compiled
 from mscrenal.model.population import Below, Cohort, Regimen, simulate_cohort
@@ -27,6 +27,7 @@ from mscrenal.model.solve import ATOL, RTOL
 from mscrenal.scenarios.endpoints import DAYS_PER_YEAR, ESKD_EGFR, ESKD_LIMIT_YEARS
 from mscrenal.scenarios.executor import Executor, executor_for
 from mscrenal.scenarios.scenario import Scenario
+from mscrenal.scenarios.sources import Source, draws_of
 
 __all__ = ["Progress", "Run", "RunError", "output_days", "provenance_of", "run"]
 
@@ -90,6 +91,7 @@ def run(
     *,
     draws: int | Draws = 100,
     seed: int = 1,
+    source: Source = "posterior",
     workers: int | None = None,
     cluster: str | None = None,
     patients: int | None = None,
@@ -104,6 +106,8 @@ def run(
     draws : int or Draws
         How many parameter draws, or the draws themselves.
     seed : int
+    source : {'posterior', 'prior'}, path or Posterior
+        Where a number of draws comes from: the posterior that ships, the priors, or a posterior of one's own.
     workers : int, optional
         Threads on this machine; by default one per processor.
     cluster : str, optional
@@ -122,23 +126,24 @@ def run(
     ------
     RunError
         For numbers out of range, or a run larger than memory allows.
+    PosteriorError
+        If the posterior is not there, damaged, or of another model.
     """
     # Before anything is computed: a cluster that is not there is said at once.
     with executor_for(workers, cluster) as executor:
-        return _run(executor, scenario, draws, seed, patients, observables, days, progress)
+        return _run(executor, scenario, _draws(draws, seed, source), seed, patients, observables, days, progress)
 
 
 def _run(
     executor: Executor,
     scenario: Scenario,
-    draws: int | Draws,
+    drawn: Draws,
     seed: int,
     patients: int | None,
     observables: Sequence[str] | None,
     days: np.ndarray | None,
     progress: Progress | None,
 ) -> Run:
-    drawn = _draws(draws, seed)
     people = _people(scenario, patients, seed)
     _check_placement(people, drawn)
     if days is None:
@@ -206,6 +211,7 @@ def coalition_runs(
     *,
     draws: int | Draws,
     seed: int,
+    source: Source,
     workers: int | None,
     cluster: str | None,
     patients: int | None,
@@ -221,7 +227,7 @@ def coalition_runs(
     reference : ndarray (n_draws, n_patients, n_days)
     failures, provenance
     """
-    drawn = _draws(draws, seed)
+    drawn = _draws(draws, seed, source)
     people = _people(scenario, patients, seed)
     pair = scenario.replace(arms=(scenario.reference_arm, scenario.arm(arm)))
     treated = np.full((len(knock_outs), len(drawn), len(people), len(days)), np.nan)
@@ -316,8 +322,8 @@ def _simulate(task: _Task) -> list[Cohort]:
 # --------------------------------------------------------------------------- what goes in
 
 
-def _draws(given: int | Draws, seed: int) -> Draws:
-    return given if isinstance(given, Draws) else draws(given, seed)
+def _draws(given: int | Draws, seed: int, source: Source = "posterior") -> Draws:
+    return given if isinstance(given, Draws) else draws_of(given, seed, source)
 
 
 def _people(scenario: Scenario, n: int | None, seed: int) -> list[Patient]:
@@ -379,7 +385,7 @@ def provenance_of(scenario: Scenario, drawn: Draws, seed: int, patients: int) ->
         "version": release,
         "scenario": scenario.name,
         "scenario_hash": hashlib.sha256(described.encode()).hexdigest(),
-        "origin": drawn.origin,
+        **origin_of(drawn),
         "seed": seed,
         "draws": len(drawn),
         "patients": patients,
@@ -387,31 +393,42 @@ def provenance_of(scenario: Scenario, drawn: Draws, seed: int, patients: int) ->
         "model_hash": compiled(1).hash,
         "evidence_hash": evidence_hash(),
         "solver": {"method": "Rodas4", "rtol": RTOL, "atol": ATOL},
-        "extrapolated": extrapolations(scenario, drawn.origin),
+        "extrapolated": extrapolations(scenario, drawn),
         "assumptions": list(scenario.notes),
     }
 
 
-def extrapolations(scenario: Scenario, origin: str) -> list[str]:
+def origin_of(drawn: Draws) -> dict[str, Any]:
+    """Where draws come from, for a result's provenance: the origin, and of a posterior what it is."""
+    return {"origin": drawn.origin} | ({"posterior": dict(drawn.source)} if drawn.origin == "posterior" else {})
+
+
+# What decides how strongly cells act in people, whatever the product.
+STRENGTH = ("species.human.translation", "ec50_effect", "memory_weight", "memory_decay", "crowding")
+
+
+def extrapolations(scenario: Scenario, drawn: Draws) -> list[str]:
     """What the result takes from elsewhere than direct data, in sentences."""
+    fitted = drawn.origin == "posterior"
     out = []
-    if origin == "prior":
-        out.append("All bands come from the priors: no posterior ships with this version.")
-    if scenario.subject.species == "human" and any(a.n_doses for a in scenario.arms):
+    if not fitted:
+        out.append("All bands come from the priors: no study was fitted.")
+    elif drawn.source.get("draft"):
         out.append(
-            "The size of the effect in people rests on a translation factor from rodents, 0.35 of theirs at the "
-            "median and anything from none to all of it."
+            "The posterior is a draft, a normal approximation around its mode: its intervals are rough, most of all "
+            "where it is skewed."
         )
-        if origin == "prior":
-            out.append(
-                "P(better) under the priors asks how an effect would show if there is one: except by crowding and "
-                "vessel block they allow for no harm, so that a P near 1 is no evidence of benefit."
-            )
+    if scenario.subject.species == "human" and any(a.n_doses for a in scenario.arms):
+        out += _translation(drawn)
     products = dict.fromkeys(c.product for a in scenario.arms for c in a.courses)
     for name in products:
         item = PRODUCTS[name]
+        if fitted:
+            out += _backed(name, drawn, scenario.subject.species)
         by_class = [p.name for p in item.parameters if item.basis(p.name) == "class prior"]
         assumed = [p.name for p in item.parameters if item.basis(p.name) == "assumed"]
+        learnt = [n for n in by_class if f"product.{name}.{n}" in drawn.middle]
+        by_class = [n for n in by_class if n not in learnt]
         if by_class:
             out.append(
                 f"{name}: {_listed(by_class)} rest on the class prior of all products, with its full width."
@@ -419,6 +436,50 @@ def extrapolations(scenario: Scenario, origin: str) -> list[str]:
         if assumed:
             out.append(f"{name}: {_listed(assumed)} are assumed; see the product's page.")
     return out
+
+
+def _translation(drawn: Draws) -> list[str]:
+    """How far the effect in people rests on what is known of rodents."""
+    if drawn.origin == "prior":
+        return [
+            "The size of the effect in people rests on a translation factor from rodents, 0.35 of theirs at the "
+            "median and anything from none to all of it.",
+            "P(better) under the priors asks how an effect would show if there is one: except by crowding and "
+            "vessel block they allow for no harm, so that a P near 1 is no evidence of benefit.",
+        ]
+    median = drawn.median()["species.human.translation"]
+    before = sampled_parameters()["species.human.translation"].value
+    out = [
+        f"The size of the effect in people rests on a translation factor from rodents: {median:.2g} of theirs at the "
+        f"median of the posterior, {before:.2g} before the trials were fitted.",
+        "P(better) asks how an effect would show if there is one: except by crowding and vessel block the model allows "
+        "for no harm, so that a P near 1 is no evidence of benefit; the size of the difference is what the trials inform.",
+    ]
+    alone = [n for n in STRENGTH if n in drawn.source.get("by_prior_alone", ())]
+    if alone:
+        known = sampled_parameters()
+        said = "; ".join(f"{known[n].meaning} ({n})" for n in alone)
+        out.append(f"The data hardly moved what else the strength of all cells rests on: {said}.")
+    return out
+
+
+def _backed(product: str, drawn: Draws, species: str) -> list[str]:
+    """Whether a product's strength was learnt, and from whom."""
+    if "treated_studies" not in drawn.source:
+        return []
+    studies = drawn.source["treated_studies"].get(product)
+    if studies is None:
+        return [
+            f"{product}: no fitted study gave it; how strongly it acts comes from its prior, widened or narrowed by the "
+            "spread found between the products that were studied."
+        ]
+    if species == "human" and not studies["people"]:
+        n = len(studies["animals"])
+        return [
+            f"{product}: fitted to {n} {'study' if n == 1 else 'studies'} in animals only; in people it rests on the "
+            "translation factor."
+        ]
+    return []
 
 
 def _listed(names: Collection[str]) -> str:

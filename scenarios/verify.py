@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mscrenal.calibration import draws, evidence_hash
+from mscrenal.calibration import evidence_hash, prior_draws
 from mscrenal.model import Dose, DrugCourse, Patient
 from mscrenal.model.gradient import gradient
 from mscrenal.model.initial import parameter_vector, place, place_plainly
@@ -192,7 +192,7 @@ def verify(*, workers: int | None = None, progress: Progress | None = None) -> V
 
 
 def _cases() -> Iterator[tuple[Patient, dict[str, float]]]:
-    drawn = draws(len(PATIENTS), SEED)
+    drawn = prior_draws(len(PATIENTS), SEED)
     for k, patient in enumerate(PATIENTS):
         yield patient, drawn.at(k)
 
@@ -313,7 +313,7 @@ def _mass(_workers: int | None) -> float:
 
 def _cohort(patients: Sequence[int]) -> np.ndarray:
     """eGFR and UACR of some draws of one patient, for the check of workers."""
-    drawn = draws(12, SEED)
+    drawn = prior_draws(12, SEED)
     regimens = [((WEEKLY, ()), ((), ()))] * len(patients)
     thetas = [drawn.at(k) for k in patients]
     found = simulate_cohort([PATIENTS[0]] * len(patients), thetas, regimens, TIMES, ("egfr", "uacr"))
@@ -333,7 +333,7 @@ def _same_whoever_works(workers: int | None) -> float:
 
 def _failure_is_a_status(_workers: int | None) -> float:
     """Subjects that cannot be simulated are reported, and nobody else suffers; 0 if so."""
-    drawn = draws(3, SEED)
+    drawn = prior_draws(3, SEED)
     thetas = [drawn.at(0), drawn.at(1) | {"product.UC.survival": math.nan}, drawn.at(2)]
     found = simulate_cohort([PATIENTS[0]] * 3, thetas, [((WEEKLY, ()),)] * 3, TIMES, ("egfr",))
     right = (

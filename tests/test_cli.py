@@ -163,7 +163,34 @@ def test_draws_seed_workers_and_patients_reach_the_function(api):
         == 0
     )
     options = {key: value for key, value in api.calls[0][2].items() if key != "progress"}
-    assert options == {"draws": 7, "seed": 3, "workers": 2, "cluster": None, "patients": 5}
+    expected = {"draws": 7, "seed": 3, "source": "posterior", "workers": 2, "cluster": None, "patients": 5}
+    assert options == expected
+
+
+@pytest.mark.parametrize("command", [("compare", "a"), ("simulate", "a"), ("explain", "a"), ("facts",)])
+def test_draws_come_from_the_shipped_posterior_a_file_or_the_priors(api, command):
+    for options in ((), ("--posterior", "mine.nc"), ("--prior",)):
+        assert run(*command, *options, "--json").exit_code == 0
+    assert [str(options["source"]) for _, _, options in api.calls] == ["posterior", "mine.nc", "prior"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("compare", "a"),
+        ("simulate", "a"),
+        ("population", "a"),
+        ("explain", "a"),
+        ("sensitivity", "a"),
+        ("facts",),
+        ("export", "sbml", "never.xml"),
+    ],
+)
+def test_a_posterior_and_the_priors_at_once_are_refused(api, command):
+    result = run(*command, "--posterior", "mine.nc", "--prior")
+    assert result.exit_code == 2
+    assert "--posterior mine.nc and --prior were both given; choose one" in " ".join(result.stderr.split())
+    assert api.calls == []
 
 
 @pytest.mark.parametrize("command", ["compare", "simulate", "explain"])
@@ -347,7 +374,7 @@ def test_a_defect_of_ours_keeps_its_traceback(api):
 # --------------------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("command", ["compare", "scenarios", "simulate", "explain", "facts"])
+@pytest.mark.parametrize("command", ["compare", "scenarios", "simulate", "explain", "sensitivity", "facts"])
 def test_the_help_of_each_command_has_a_worked_example(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     result = run(command, "--help")
@@ -361,7 +388,10 @@ def test_help_says_that_this_is_no_medical_advice():
 
 def test_only_commands_that_work_are_offered():
     names = {command.name or command.callback.__name__ for command in main.registered_commands}
-    assert names == {"compare", "scenarios", "simulate", "population", "explain", "facts", "verify", "export"}
+    assert names == {
+        "calibrate", "compare", "explain", "export", "facts", "population", "posterior", "scenarios", "sensitivity",
+        "simulate", "validate", "verify",
+    }  # fmt: skip
 
 
 def test_version_is_printed():

@@ -17,6 +17,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from mscrenal.app.cli import main
+from mscrenal.calibration.evidence import load
 from mscrenal.scenarios import ScenarioError, load_scenario, schema
 from mscrenal.scenarios.endpoints import ENDPOINTS
 from mscrenal.scenarios.gallery import gallery_names
@@ -198,6 +199,36 @@ def test_the_results_shown_are_those_of_this_model(page):
     found = re.search(r"<!-- computed with: (\w+) -->", (ROOT / page).read_text(encoding="utf-8"))
     assert found is not None, f"{page} holds no results; run: python docs/build_pages.py"
     assert found[1] == generator().stamp(), f"{page} shows another model; run: python docs/build_pages.py"
+
+
+def test_the_page_of_evidence_is_that_of_the_tables_and_the_files_of_studies():
+    pages = generator()
+    text = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    mend = "run: python docs/build_pages.py evidence"
+    found = re.search(r"<!-- computed with: (\w+) -->", text)
+    assert found is not None, mend
+    assert found[1] == pages.evidence_stamp(), f"docs/evidence.md shows other studies; {mend}"
+    assert text == pages.evidence_page(), f"docs/evidence.md was edited, or its generator was; {mend}"
+
+
+def test_the_page_of_evidence_names_every_study_and_counts_every_row():
+    text = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    rows = load()
+    assert sorted(study for study in set(rows["study_id"]) if f"`{study}`" not in text) == []
+    cells = [line.split(" | ") for line in text.splitlines() if line.startswith('| <a id="')]
+    assert len(cells) == len(rows[["table", "study_id"]].drop_duplicates())
+    assert sum(int(number) for row in cells for number in re.findall(r" (\d+)", row[5])) == len(rows)
+    assert min(len(row[6]) for row in cells) > 20  # a reason
+
+
+def test_an_identifier_leads_to_its_source():
+    identified = generator().identified
+    assert identified("10.1016/S2213-8587(21)00242-4").endswith(
+        "(https://doi.org/10.1016/S2213-8587%2821%2900242-4)"
+    )
+    assert identified("PMID:123") == "[PMID:123](https://pubmed.ncbi.nlm.nih.gov/123/)"
+    assert identified("NCT05018416") == "[NCT05018416](https://clinicaltrials.gov/study/NCT05018416)"
+    assert identified("") == "–"
 
 
 def test_the_readme_shows_the_numbers_of_every_arm_of_the_main_scenario():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mscrenal.calibration import draws
+from mscrenal.calibration import prior_draws
 from mscrenal.model import Dose, DrugCourse, Patient, stepper
 from mscrenal.model.build import Model, build
 from mscrenal.model.declare import Assumed, Input, Observable, Parameter, Process, State
@@ -288,7 +288,7 @@ PEOPLE = (
     Patient(disease="nondiabetic-ckd"),
     Patient(disease="renovascular"),
 )
-DRAWN = draws(12, seed=5)
+DRAWN = prior_draws(12, seed=5)
 
 
 @pytest.mark.parametrize("k", range(len(DRAWN)))

@@ -17,7 +17,7 @@ from conftest import Regimen, regimens, subjects
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mscrenal.calibration import draws
+from mscrenal.calibration import prior_draws
 from mscrenal.model import (
     OBSERVABLES,
     RANDOM_EFFECTS,
@@ -176,7 +176,7 @@ def along(problem: Problem, seed: int) -> dict[str, float]:
     return {n: float(random.standard_normal()) * problem.size(n) for n in problem.used()}
 
 
-DRAWS = draws(16, seed=33)
+DRAWS = prior_draws(16, seed=33)
 DKD = Patient(drugs=("ras",))
 ETAS = {n: 0.7 * e.sd for n, e in RANDOM_EFFECTS.items()}
 CASES = {
@@ -244,7 +244,7 @@ def test_the_derivative_along_a_random_direction_in_all_parameters_is_that_of_th
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", CASES)
 def test_the_same_with_all_digits(name, seed):
-    problem = replace(CASES[name], theta=draws(3, seed=77).at(seed))
+    problem = replace(CASES[name], theta=prior_draws(3, seed=77).at(seed))
     direction = along(problem, seed)
     differences(problem, direction).check(directional(problem, direction, TIGHT), CLOSE)
 
@@ -303,7 +303,7 @@ def test_the_derivative_by_every_single_parameter_is_that_of_finite_differences(
 
 
 def check_any(patient: Patient, regimen: Regimen, seed: int) -> None:
-    problem = Problem(patient, regimen.doses, regimen.courses, draws(1, seed).at(0))
+    problem = Problem(patient, regimen.doses, regimen.courses, prior_draws(1, seed).at(0))
     try:
         here = problem.placed()
     except InitialStateError:

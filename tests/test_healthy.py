@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from mscrenal.calibration import draws
+from mscrenal.calibration import prior_draws
 from mscrenal.model import SPECIES, Patient, simulate
 
 TEN_YEARS = [0.0, 1.0, 365.25, 3652.5]
-DRAWS = list(draws(5, seed=3))
+DRAWS = list(prior_draws(5, seed=3))
 
 
 def drift(species: str, theta) -> float:

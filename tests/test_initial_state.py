@@ -10,13 +10,13 @@ from conftest import diabetic_patients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mscrenal.calibration import draws
+from mscrenal.calibration import prior_draws
 from mscrenal.model import InitialStateError, Patient, simulate
 from mscrenal.model.initial import creatinine_for, history_pull
 from mscrenal.model.observables import ckd_epi_2021
 from mscrenal.model.simulate import prepare, simulate_subject
 
-DRAWS = list(draws(40, seed=4))
+DRAWS = list(prior_draws(40, seed=4))
 HOUR = 1 / 24
 ESTABLISHED = ("diabetic", "lupus", "renovascular")
 

@@ -15,7 +15,7 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import NullTypeGradError
 
-from mscrenal.calibration import draws
+from mscrenal.calibration import prior_draws
 from mscrenal.calibration.op import SimulationOp
 from mscrenal.calibration.simulated import REMEMBERED, Simulated, Simulations
 from mscrenal.model import RANDOM_EFFECTS, Dose, DrugCourse, Patient, sampled_parameters, simulate
@@ -112,7 +112,7 @@ def test_what_is_remembered_cannot_be_written_over():
 
 
 def test_parameters_that_the_vector_does_not_hold_are_those_of_theta():
-    theta = draws(1, seed=4).at(0)
+    theta = prior_draws(1, seed=4).at(0)
     found = Simulations([PLACEBO], ["m1_loss_rate"], theta=theta)([theta["m1_loss_rate"]])
     run = simulate(DKD, (), (), theta, PLACEBO.times)
     np.testing.assert_allclose(found.values, run.observable("uacr"), rtol=2e-5)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
-from mscrenal.calibration import draws, numbered_normals, numbered_uniforms, stream
+from mscrenal.calibration import numbered_normals, numbered_uniforms, prior_draws, stream
 from mscrenal.calibration import sampling as module
 from mscrenal.model import PRODUCTS, sampled_parameters
 from mscrenal.model.declare import HalfNormal, LogitNormal, LogNormal, Normal
 
-DRAWN = draws(400, seed=1)
+DRAWN = prior_draws(400, seed=1)
 PARAMETERS = sampled_parameters()
 
 
@@ -24,7 +24,7 @@ def test_every_sampled_parameter_is_drawn_and_nothing_else():
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others():
-    again, other = draws(400, seed=1), draws(400, seed=2)
+    again, other = prior_draws(400, seed=1), prior_draws(400, seed=2)
     assert again.hash == DRAWN.hash
     assert other.hash != DRAWN.hash
     assert all(np.array_equal(again.values[n], DRAWN.values[n]) for n in DRAWN.values)
@@ -32,7 +32,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others():
 
 
 def test_more_draws_begin_with_the_fewer():
-    few = draws(50, seed=1)
+    few = prior_draws(50, seed=1)
     assert all(np.array_equal(few.values[n], DRAWN.values[n][:50]) for n in few.values)
 
 
@@ -40,7 +40,7 @@ def test_a_parameter_is_drawn_the_same_when_others_come_and_go_or_change_places(
     some = {n: PARAMETERS[n] for n in reversed(list(PARAMETERS)) if not n.startswith("drug")}
     some.pop("death")
     monkeypatch.setattr(module, "sampled_parameters", lambda: some)
-    fewer = draws(400, seed=1)
+    fewer = prior_draws(400, seed=1)
     assert "death" not in fewer.values
     assert all(np.array_equal(fewer.values[n], DRAWN.values[n]) for n in some)
 
@@ -115,7 +115,7 @@ def test_draws_follow_their_declared_distributions():
 
 
 def test_the_median_is_that_of_the_prior_and_not_of_the_draws():
-    assert draws(1, seed=5).median() == {n: p.value for n, p in PARAMETERS.items()}
+    assert prior_draws(1, seed=5).median() == {n: p.value for n, p in PARAMETERS.items()}
 
 
 def test_one_draw_is_a_mapping_of_plain_numbers():
@@ -128,13 +128,13 @@ def test_one_draw_is_a_mapping_of_plain_numbers():
 @pytest.mark.parametrize("n", [0, -1, 100_001, 2.0, True, "5"])
 def test_an_impossible_number_of_draws_is_refused(n):
     with pytest.raises(ValueError, match="draws must be a whole number from 1 to 100,000"):
-        draws(n)
+        prior_draws(n)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, True, "1"])
 def test_an_impossible_seed_is_refused(seed):
     with pytest.raises(ValueError, match="seed must be a whole number"):
-        draws(1, seed)
+        prior_draws(1, seed)
 
 
 def test_an_unknown_parameter_offers_the_nearest():

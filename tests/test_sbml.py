@@ -15,7 +15,7 @@ import pytest
 import roadrunner
 import sympy as sp
 
-from mscrenal.calibration import draws
+from mscrenal.calibration import prior_draws
 from mscrenal.model import Dose, DrugCourse, InitialStateError, Patient, RegimenError, model, simulate
 from mscrenal.model import sbml as writer
 from mscrenal.model.reference import solve_reference
@@ -227,7 +227,7 @@ def test_every_parameter_says_what_it_means_and_what_it_rests_on():
 
 
 def test_a_drawn_value_is_said_to_be_drawn():
-    theta = draws(1, seed=5).at(0)
+    theta = prior_draws(1, seed=5).at(0)
     found = read(sbml_document(Patient(), theta=theta, horizon_days=84))
     assert found.getParameter("death").getValue() == pytest.approx(theta["death"], rel=1e-12)
     assert "drawn from its prior" in found.getParameter("death").getNotesString()
@@ -376,7 +376,7 @@ def test_another_simulator_agrees_on_every_arm_of_the_gallery(scenario, simulato
 @pytest.mark.slow
 def test_libroadrunner_agrees_on_fifty_draws_of_the_parameters_in_random_arms():
     rng = np.random.default_rng(20)
-    arms, drawn = gallery_arms(), draws(80, seed=11)
+    arms, drawn = gallery_arms(), prior_draws(80, seed=11)
     errors: list[float] = []
     for k in range(len(drawn)):
         name, arm = arms[rng.integers(len(arms))]

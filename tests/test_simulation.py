@@ -13,7 +13,7 @@ from conftest import regimens, subjects
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mscrenal.calibration import draws
+from mscrenal.calibration import prior_draws
 from mscrenal.model import ARMS_OF_ACTION, ROUTES, Dose, DrugCourse, Patient, RegimenError
 from mscrenal.model import simulate as simulate_function
 from mscrenal.model.simulate import prepare, simulate_subject
@@ -401,7 +401,7 @@ def test_creatinine_after_a_sudden_loss_follows_its_exponential():
 # --------------------------------------------------------------------------- anything goes
 
 
-DRAWS = draws(1000, seed=11)
+DRAWS = prior_draws(1000, seed=11)
 TIMES = np.linspace(0.0, 365.0, 20)
 
 

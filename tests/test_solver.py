@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from mscrenal.calibration import draws
+from mscrenal.calibration import prior_draws
 from mscrenal.model import ARMS_OF_ACTION, Dose, DrugCourse, Patient, simulate
 from mscrenal.model.simulate import prepare, schedule_of, simulate_subject
 from mscrenal.model.solve import Schedule, solve
@@ -26,7 +26,7 @@ CASES = [
     ),
     (DKD, [Dose(1, 30.0, "EV-UC"), Dose(30, 30.0, "EV-UC", "IA-renal")], [DrugCourse("glp1ra", 0.0, 100.0)]),
 ]
-DRAWS = draws(len(CASES), seed=21)
+DRAWS = prior_draws(len(CASES), seed=21)
 
 
 def by_radau(kernels, subject, schedule: Schedule, times: np.ndarray) -> np.ndarray:
