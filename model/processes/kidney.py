@@ -190,7 +190,7 @@ SLIT_VEGF = Parameter(
     LogitNormal(0.6),
 )
 PODOCYTE_LOSS = Parameter(
-    "podocyte_loss_rate", 1.657e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3)
+    "podocyte_loss_rate", 1.701e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3)
 )
 STRESS_PRESSURE = Parameter(
     "stress_pressure",
@@ -219,7 +219,7 @@ ALBUMIN_REFERENCE = Parameter(
 )
 LOAD_EXPONENT = Parameter(
     "load_exponent",
-    1.009,
+    0.9326,
     "1",
     "exponent with which the loss of nephrons concentrates the albumin load",
     FIDELIO,
@@ -318,11 +318,11 @@ EVEN_SHARE = Assumed(
     "FIDELIO tells only their sum (through the loss at low UACR)"
 )
 NEPHRON_LOSS = Parameter(
-    "nephron_loss_rate", 0.0002657, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08)
+    "nephron_loss_rate", 0.0002034, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08)
 )
 DAMAGE_ALBUMIN = Parameter(
     "damage_albumin",
-    0.1177,
+    0.1729,
     "1",
     "weight of the albumin load in the loss of nephrons",
     FIDELIO,
@@ -649,7 +649,7 @@ PROCESSES = (
     Process(
         "nephron_drift",
         {"nephrons": -1},
-        lambda nephrons, eta_nephron: nephrons * eta_nephron,
+        lambda nephrons, own_drift: nephrons * own_drift,
         "1/day",
         "the patient's own drift of GFR (0 in the typical patient)",
         (),
