@@ -25,14 +25,14 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.04965,
+                -0.04582,
                 0.05,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("bakris2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
             ),
             (
                 "slit_synthesis",
-                0.03055,
+                0.0305,
                 0.02,
                 "log ratio of the repair of the slit diaphragm: the part of its effect that wears off slowly",
                 Fitted(("agarwal2025",), "mscrenal.calibration.natural_history"),
@@ -54,7 +54,13 @@ DRUG = Drug(
                 ),
             ),
         ),
-        modulated={"pressure": "haemodynamic_response"},
+        modulated={
+            "pressure": "haemodynamic_response",
+            "leak": "drug_response",
+            "slit_synthesis": "drug_response",
+            "m1_recruitment": "drug_response",
+            "nephron_loss": "drug_response",
+        },
     ),
     note="The benefit on slope runs through albuminuria, as in the model fitted to FIDELIO.",
 )

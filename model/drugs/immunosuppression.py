@@ -14,7 +14,7 @@ DRUG = Drug(
         (
             (
                 "autoimmunity_synthesis",
-                -0.2603,
+                -0.2845,
                 0.25,
                 "log ratio of autoimmune activity",
                 Fitted(("almsaurora_ps",), "mscrenal.calibration.natural_history"),

@@ -12,7 +12,7 @@ DISEASE = Disease(
     sets=(
         Parameter(
             "primary_injury",
-            0.3274,
+            0.4247,
             "1",
             "tubular renewal lost to the primary disease",
             Assumed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mscrenal.model.declare import Assumed, Fitted, Parameter, Provenance, Quantity, Source
+from mscrenal.model.declare import Assumed, Fitted, Normal, Parameter, Provenance, Quantity, Source
 from mscrenal.model.functions import exponential, skewed
 
 MODULE = "variability"
@@ -29,7 +29,7 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
     for effect in (
         RandomEffect(
             "eta_nephron",
-            0.0001893,
+            0.0001907,
             "1/day",
             "drift of functioning nephrons beyond what the patient's state explains",
             Fitted(
@@ -59,6 +59,17 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
             ),
         ),
         RandomEffect(
+            "eta_response",
+            1.015,
+            "1",
+            "response to SGLT2 inhibitors, finerenone and GLP-1 agonists beyond haemodynamics (log, before its skew)",
+            Source(
+                "goulooze2022",
+                "variance 1.03 of finerenone's effect on log UACR, Box-Cox -0.955 (table S1): a few hardly respond, or do not "
+                "take it; taken for the other two drugs and for the loss of nephrons as well",
+            ),
+        ),
+        RandomEffect(
             "eta_potency",
             0.5,
             "1",
@@ -67,7 +78,7 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
         ),
         RandomEffect(
             "eta_immunosuppression",
-            0.7,
+            0.9105,
             "1",
             "response of autoimmunity to immunosuppression (log)",
             Assumed(
@@ -96,7 +107,7 @@ ETAS = tuple(
 # Box-Cox 0.145 of the drift of eGFR (table S2) on an SD of 2.94: the tail of fast decliners is the longer one.
 DRIFT_SKEW = Parameter(
     "drift_skew",
-    0.4257 / 0.0001893,
+    0.4257 / 0.0001907,
     "day",
     "skewness of the drift of nephrons: fast decliners are further from the typical patient than slow ones",
     Source("goulooze2022", "Box-Cox 0.145 per mL/min/1.73 m2/year times the SD of 2.94: 0.426 SDs of eta_nephron"),
@@ -108,6 +119,31 @@ DRIFT_SPREAD = Parameter(
     "spread of the drift of nephrons relative to a patient of 850 mg/g",
     Assumed("(UACR/850)^0.306 at time 0 (goulooze2022); 1 where there is no UACR"),
     scope="patient",
+)
+REABSORPTION = Parameter(
+    "reabsorption_exponent",
+    0.6015,
+    "1",
+    "exponent of the nephrons in the haemodynamic effect of an SGLT2 inhibitor",
+    Fitted(
+        ("oshima2020", "jardine2020", "empakidney_slope", "heerspink2021a"), "mscrenal.calibration.natural_history"
+    ),
+    Normal(0.2),
+)
+DIP_SPREAD = Parameter(
+    "sglt2_dip_spread",
+    0.6667,
+    "1",
+    "spread of the dip on an SGLT2 inhibitor relative to that on finerenone",
+    Fitted(("oshima2020",), "mscrenal.calibration.natural_history"),
+    Normal(0.1),
+)
+RESPONSE_SKEW = Parameter(
+    "response_skew",
+    -0.955,
+    "1",
+    "skewness of the response to drugs: non-responders are further from the typical patient than good responders",
+    Source("goulooze2022", "Box-Cox -0.955 of finerenone's effect on UACR (table S1)"),
 )
 TRANSLATION = Parameter(
     "translation",
@@ -134,6 +170,21 @@ def haemodynamic_response(eta_haemodynamic):
     return exponential(eta_haemodynamic)
 
 
+def sglt2_haemodynamics(haemodynamic_response, sglt2_dip_spread, nephrons, reabsorption_exponent):
+    """Response of glomerular pressure to an SGLT2 inhibitor: more where more nephrons reabsorb glucose."""
+    return haemodynamic_response**sglt2_dip_spread * nephrons**reabsorption_exponent
+
+
+def drug_response(eta_response, response_skew):
+    """The patient's own response to a drug beyond haemodynamics; 1 in the typical patient."""
+    return exponential(skewed(eta_response, response_skew))
+
+
+def glycaemic_response(glycaemic_drive, drug_response):
+    """Response to a drug that works through glucose."""
+    return glycaemic_drive * drug_response
+
+
 def own_drift(eta_nephron, drift_skew, drift_spread):
     """The patient's own drift of nephrons, 1/day: 0 in the typical patient, skewed towards loss."""
     return drift_spread * skewed(eta_nephron, drift_skew)
@@ -145,6 +196,30 @@ QUANTITIES = (
         "1",
         "the patient's haemodynamic response to a drug",
         haemodynamic_response,
+        (),
+        MODULE,
+    ),
+    Quantity(
+        "sglt2_haemodynamics",
+        "1",
+        "the patient's haemodynamic response to an SGLT2 inhibitor",
+        sglt2_haemodynamics,
+        (REABSORPTION, DIP_SPREAD),
+        MODULE,
+    ),
+    Quantity(
+        "drug_response",
+        "1",
+        "the patient's response to a drug beyond haemodynamics",
+        drug_response,
+        (RESPONSE_SKEW,),
+        MODULE,
+    ),
+    Quantity(
+        "glycaemic_response",
+        "1",
+        "the patient's response to a drug that works through glucose",
+        glycaemic_response,
         (),
         MODULE,
     ),
