@@ -10,7 +10,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["excess", "exponential", "inhibited", "power_above", "power_below", "saturating", "skewed", "stimulated"]
+__all__ = [
+    "excess",
+    "exponential",
+    "inhibited",
+    "power_above",
+    "power_below",
+    "saturating",
+    "skewed",
+    "stimulated",
+]
 
 # Below this width (relative to healthy = 1) an excess is rounded off, so that the right-hand side has
 # a continuous derivative and the stiff solver no corner to trip over.

@@ -77,7 +77,10 @@ OBSERVABLES = ("egfr", "uacr", "serum_creatinine", "urine_protein_24h", "fibrosi
 REPLICATES = 40  # sets of noisy readings per patient: the noise of shares falls below that of patients
 DRAW_PATIENTS = 16  # patients of a population that meet the draws
 MOST_FAILED = 0.05  # a check over more failed subjects than this cannot pass
-TYPICAL_EGFR, REFERENCE_EGFR = 43.4, 43.0  # goulooze2022: typical true baseline, at a reading of the reference
+TYPICAL_EGFR, REFERENCE_EGFR = (
+    43.4,
+    43.0,
+)  # goulooze2022: typical true baseline, at a reading of the reference
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -848,6 +851,13 @@ def _geomean_percent(sample: Sample, check: FactCheck, table: FactTable) -> floa
     return 100.0 * (_geomean_ratio(sample, check, table) - 1.0)
 
 
+def _pooled_percent(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    """Percent change against `versus`, geometric mean over patients and over all visits after the first day."""
+    days = _grid(check, table)[1:]
+    on, off = (sample.path(arm, check.observable, days) for arm in (check.arm, check.versus))
+    return 100.0 * (geometric_mean_ratio(on.ravel(), off.ravel()) - 1.0)
+
+
 def _multiplicativity(sample: Sample, check: FactCheck, table: FactTable) -> float:
     """Ratio to baseline of the combination over the product of its parts'; 1 if they multiply."""
     both, *single = (_geomean_ratio(sample, replace(check, arm=arm), table) for arm in check.arms)
@@ -1001,6 +1011,9 @@ STATISTICS: Mapping[str, Statistic] = {
     "slope_sd": Statistic(_slope_sd, _grid, ("day", "every_days"), (0.0, math.inf)),
     "geomean_ratio": Statistic(_geomean_ratio, _ends, limits=(0.0, math.inf)),
     "geomean_percent_change": Statistic(_geomean_percent, _ends, limits=(-100.0, math.inf)),
+    "pooled_percent_change": Statistic(
+        _pooled_percent, _grid, ("day", "every_days", "versus"), limits=(-100.0, math.inf)
+    ),
     "multiplicativity": Statistic(_multiplicativity, _ends, ("day", "arms"), (0.0, math.inf)),
     "share_drop": Statistic(_share_drop, _ends, ("day", "threshold"), (0.0, 100.0)),
     "reference_change_value": Statistic(
@@ -1141,7 +1154,7 @@ def facts(
     *,
     draws: int = 20,
     seed: int = 1,
-    patients: int = 128,
+    patients: int = 1024,
     workers: int | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     only: Sequence[int] | None = None,

@@ -324,18 +324,33 @@ def test_reference_change_value_uses_the_exponent_of_each_side_of_kappa():
 
 
 @pytest.mark.parametrize(
-    ("readings", "decline", "floor", "day"),
+    ("readings", "repeats", "decline", "floor", "day"),
     [
-        ([50, 29, 29, 50, 50], 0.4, 15.0, 1.0),  # two running
-        ([50, 29, 50, 29, 50], 0.4, 15.0, math.inf),  # never confirmed
-        ([50, 50, 50, 50, 29], 0.4, 15.0, math.inf),  # the last one has nothing to confirm it
-        ([20, 16, 14, 14, 16], 0.0, 15.0, 2.0),  # the level only
-        ([20, 13, 11, 11, 11], 0.0, 10.0, math.inf),  # decline is no part of the endpoint
-        ([10, 12, 12, 12, 12], 0.0, 15.0, 1.0),
+        ([50, 29, 50], [29, 50], 0.4, 15.0, 1.0),  # the repeat confirms it
+        ([50, 29, 29], [50, 29], 0.4, 15.0, 2.0),  # the first repeat does not
+        ([50, 29, 50], [50, 29], 0.4, 15.0, math.inf),  # never confirmed
+        ([20, 16, 14], [14, 14], 0.0, 15.0, 2.0),  # the level only
+        ([20, 13, 11], [11, 11], 0.0, 10.0, math.inf),  # decline is no part of the endpoint
+        ([10, 12, 12], [12, 12], 0.0, 15.0, 1.0),
     ],
 )
-def test_an_event_is_the_first_of_two_visits_running_below(readings, decline, floor, day):
-    assert first_confirmed_day([readings], [0, 1, 2, 3, 4], decline, floor).tolist() == [day]
+def test_an_event_is_the_first_visit_that_a_repeat_confirms(readings, repeats, decline, floor, day):
+    assert first_confirmed_day([readings], [repeats], [0, 1, 2], decline, floor).tolist() == [day]
+
+
+def test_patients_chosen_by_a_reading_are_nearer_to_the_typical_patient_than_it_says():
+    people = virtual_patients(replace(TABLE.populations["fidelity-ckd4"], size=64), 1)
+    assert people.reading is not None
+    assert people.egfr == pytest.approx(43.4 * (people.reading / 43.0) ** 0.882)
+    assert people.egfr.mean() == pytest.approx(people.reading.mean() + 1.8, abs=0.2)
+
+
+def test_a_total_slope_of_two_slopes_counts_the_dip_in_full():
+    """A dip of 2 at the knot, then 3 a year instead of 4 (`StraightLines`): -2/T + (1 - knot/T) against placebo."""
+    row = predicted(evaluated(only=[5]), "5/total-slope-gain")
+    assert row["statistic"] == "total_slope"
+    years, knot = 840.0 / YEAR, 14.0 / YEAR
+    assert row["predicted"] == pytest.approx((knot - 2.0) / years + 1.0 * (1 - knot / years), abs=0.01)
 
 
 def test_death_competes_with_the_event_or_counts_as_one():

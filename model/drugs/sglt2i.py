@@ -14,7 +14,7 @@ DRUG = Drug(
         (
             (
                 "pressure",
-                -0.09458,
+                -0.09047,
                 0.008,
                 "log ratio of glomerular pressure: the acute, reversible part",
                 Fitted(
@@ -24,24 +24,27 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.01089,
+                -0.009887,
                 0.05,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("jongs2021", "oshima2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
             ),
             (
                 "slit_synthesis",
-                0.1271,
+                0.1221,
                 0.02,
                 "log ratio of the repair of the slit diaphragm: the part of its effect that wears off slowly",
                 Fitted(("agarwal2025",), "mscrenal.calibration.natural_history"),
             ),
             (
                 "nephron_loss",
-                -0.5604,
+                -0.5666,
                 0.08,
                 "log ratio of nephron loss beyond albuminuria",
-                Fitted(("empakidney_slope",), "mscrenal.calibration.natural_history"),
+                Fitted(
+                    ("empakidney_slope", "jardine2020", "heerspink2021a", "goulooze2022"),
+                    "mscrenal.calibration.natural_history",
+                ),
             ),
         ),
         modulated={

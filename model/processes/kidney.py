@@ -190,7 +190,7 @@ SLIT_VEGF = Parameter(
     LogitNormal(0.6),
 )
 PODOCYTE_LOSS = Parameter(
-    "podocyte_loss_rate", 1.672e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3)
+    "podocyte_loss_rate", 1.678e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3)
 )
 STRESS_PRESSURE = Parameter(
     "stress_pressure",
@@ -219,7 +219,7 @@ ALBUMIN_REFERENCE = Parameter(
 )
 LOAD_EXPONENT = Parameter(
     "load_exponent",
-    1.043,
+    1.105,
     "1",
     "exponent with which the loss of nephrons concentrates the albumin load",
     FIDELIO,
@@ -318,11 +318,11 @@ EVEN_SHARE = Assumed(
     "FIDELIO tells only their sum (through the loss at low UACR)"
 )
 NEPHRON_LOSS = Parameter(
-    "nephron_loss_rate", 0.000497, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08)
+    "nephron_loss_rate", 0.0007412, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08)
 )
 DAMAGE_ALBUMIN = Parameter(
     "damage_albumin",
-    0.06189,
+    0.0382,
     "1",
     "weight of the albumin load in the loss of nephrons",
     FIDELIO,
@@ -347,7 +347,7 @@ DAMAGE_PRESSURE = Parameter(
 )
 SUSCEPTIBILITY = Parameter(
     "susceptibility",
-    1.014,
+    0.952,
     "1",
     "exponent with which what remains of the nephrons is less susceptible to inflammation, hypoxia and fibrosis",
     FIDELIO,  # at 300 mg/g the decline falls with eGFR, at 2000 mg/g hardly: the vulnerable ones went first
@@ -460,15 +460,11 @@ def damage(
     damage_pressure,
 ):
     """What costs nephrons: 0 in health."""
-    return (
-        damage_albumin * albumin_load
-        + damage_pressure * excess(pressure)
-        + nephrons**susceptibility
-        * (
-            damage_tnf * excess(tnf_kidney)
-            + damage_hypoxia * excess(1 / capillaries)
-            + damage_fibrosis * (excess(matrix) + excess(scar))
-        )
+    return damage_albumin * albumin_load + nephrons**susceptibility * (
+        damage_pressure * excess(pressure)
+        + damage_tnf * excess(tnf_kidney)
+        + damage_hypoxia * excess(1 / capillaries)
+        + damage_fibrosis * (excess(matrix) + excess(scar))
     )
 
 

@@ -29,7 +29,7 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
     for effect in (
         RandomEffect(
             "eta_nephron",
-            0.0001907,
+            0.0001913,
             "1/day",
             "drift of functioning nephrons beyond what the patient's state explains",
             Fitted(
@@ -78,12 +78,10 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
         ),
         RandomEffect(
             "eta_immunosuppression",
-            0.9105,
+            0.8404,
             "1",
             "response of autoimmunity to immunosuppression (log)",
-            Assumed(
-                "23 % reach 0.5 g/g and 57 % halve proteinuria at 6 months (almsaurora_ps): a wide spread, its size a judgement"
-            ),
+            Fitted(("almsaurora_ps", "anders2023"), "mscrenal.calibration.natural_history"),
         ),
         RandomEffect(
             "eta_sensitisation",
@@ -107,10 +105,12 @@ ETAS = tuple(
 # Box-Cox 0.145 of the drift of eGFR (table S2) on an SD of 2.94: the tail of fast decliners is the longer one.
 DRIFT_SKEW = Parameter(
     "drift_skew",
-    0.4257 / 0.0001907,
+    0.4257 / 0.0001913,
     "day",
     "skewness of the drift of nephrons: fast decliners are further from the typical patient than slow ones",
-    Source("goulooze2022", "Box-Cox 0.145 per mL/min/1.73 m2/year times the SD of 2.94: 0.426 SDs of eta_nephron"),
+    Source(
+        "goulooze2022", "Box-Cox 0.145 per mL/min/1.73 m2/year times the SD of 2.94: 0.426 SDs of eta_nephron"
+    ),
 )
 DRIFT_SPREAD = Parameter(
     "drift_spread",
@@ -122,17 +122,18 @@ DRIFT_SPREAD = Parameter(
 )
 REABSORPTION = Parameter(
     "reabsorption_exponent",
-    0.6015,
+    0.4926,
     "1",
     "exponent of the nephrons in the haemodynamic effect of an SGLT2 inhibitor",
     Fitted(
-        ("oshima2020", "jardine2020", "empakidney_slope", "heerspink2021a"), "mscrenal.calibration.natural_history"
+        ("oshima2020", "jardine2020", "empakidney_slope", "heerspink2021a"),
+        "mscrenal.calibration.natural_history",
     ),
     Normal(0.2),
 )
 DIP_SPREAD = Parameter(
     "sglt2_dip_spread",
-    0.6667,
+    0.6274,
     "1",
     "spread of the dip on an SGLT2 inhibitor relative to that on finerenone",
     Fitted(("oshima2020",), "mscrenal.calibration.natural_history"),
