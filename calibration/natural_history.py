@@ -341,9 +341,11 @@ def _on(drug: str) -> tuple[DrugCourse, ...]:
     return (DrugCourse(drug, 0.01),)
 
 
-def _uacr_against_placebo(arm: PlaceboArm, day: float, theta: Mapping[str, float], drug: str) -> float:
-    """Mean log ratio of UACR on the drug to that on placebo."""
-    seen = arm.courses(theta, [0.0, day], (), _on(drug))[:, :, 1, 1]
+def _uacr_against_placebo(
+    arm: PlaceboArm, days: Sequence[float], theta: Mapping[str, float], drug: str
+) -> float:
+    """Mean log ratio of UACR on the drug to that on placebo, over people and days."""
+    seen = arm.courses(theta, [0.0, *days], (), _on(drug))[:, :, 1:, 1]
     return float(np.mean(seen[:, 1] - seen[:, 0]))
 
 
@@ -401,9 +403,9 @@ def _sglt2i_and_finerenone(theta: Mapping[str, float]) -> np.ndarray:
     """In the order of `COMBINED`."""
     return np.array(
         [
-            _uacr_against_placebo(CREDENCE_ALL, 182.0, theta, "sglt2i"),
-            _uacr_against_placebo(DAPA_CKD, YEAR, theta, "sglt2i"),
-            _uacr_against_placebo(FIDELIO, 119.0, theta, "finerenone"),
+            _uacr_against_placebo(CREDENCE_ALL, [182.0], theta, "sglt2i"),
+            _uacr_against_placebo(DAPA_CKD, np.arange(1, 8) * 120.0, theta, "sglt2i"),
+            _uacr_against_placebo(FIDELIO, [119.0], theta, "finerenone"),
             *_confidence(theta),
             _mixed(lambda **kind: _change(EMPA_KIDNEY, 61.0, theta, "sglt2i", **kind)),
             _change(DAPA_CKD, 14.0, theta, "sglt2i"),
@@ -422,7 +424,7 @@ def _sglt2i_and_finerenone(theta: Mapping[str, float]) -> np.ndarray:
 # Published value and standard error (a quarter of the 95 % interval) of each; UACR on the log scale.
 COMBINED = (
     (math.log(0.69), 0.034),  # canagliflozin, week 26 (oshima2020)
-    (math.log(0.649), 0.035),  # dapagliflozin in diabetes, all visits: read at year 1 (jongs2021)
+    (math.log(0.649), 0.035),  # dapagliflozin in diabetes, all visits, to 2.3 years (jongs2021)
     (math.log(0.69), 0.034),  # finerenone, month 4 (bakris2020); no interval: that of canagliflozin
     (math.log(0.68), 0.056),  # CONFIDENCE, day 180: finerenone (agarwal2025)
     (math.log(0.71), 0.054),  # empagliflozin

@@ -25,14 +25,14 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.04287,
+                -0.04039,
                 0.05,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("bakris2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
             ),
             (
                 "slit_synthesis",
-                0.03138,
+                0.03229,
                 0.02,
                 "log ratio of the repair of the slit diaphragm: the part of its effect that wears off slowly",
                 Fitted(("agarwal2025",), "mscrenal.calibration.natural_history"),

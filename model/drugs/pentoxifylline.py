@@ -21,7 +21,7 @@ DRUG = Drug(
             ),
             (
                 "nephron_loss",
-                -1.171,
+                -1.17,
                 0.2,
                 "log ratio of nephron loss beyond TNF-α and albuminuria",
                 Fitted(("navarro2015",), "mscrenal.calibration.natural_history"),

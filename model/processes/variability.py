@@ -78,7 +78,7 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
         ),
         RandomEffect(
             "eta_immunosuppression",
-            0.8404,
+            1.012,
             "1",
             "response of autoimmunity to immunosuppression (log)",
             Fitted(("almsaurora_ps", "anders2023"), "mscrenal.calibration.natural_history"),
@@ -122,7 +122,7 @@ DRIFT_SPREAD = Parameter(
 )
 REABSORPTION = Parameter(
     "reabsorption_exponent",
-    0.4926,
+    0.4801,
     "1",
     "exponent of the nephrons in the haemodynamic effect of an SGLT2 inhibitor",
     Fitted(
@@ -133,7 +133,7 @@ REABSORPTION = Parameter(
 )
 DIP_SPREAD = Parameter(
     "sglt2_dip_spread",
-    0.6274,
+    0.6335,
     "1",
     "spread of the dip on an SGLT2 inhibitor relative to that on finerenone",
     Fitted(("oshima2020",), "mscrenal.calibration.natural_history"),
