@@ -10,7 +10,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["excess", "exponential", "inhibited", "power_above", "power_below", "saturating", "stimulated"]
+__all__ = [
+    "excess",
+    "exponential",
+    "inhibited",
+    "power_above",
+    "power_below",
+    "saturating",
+    "skewed",
+    "stimulated",
+]
 
 # Below this width (relative to healthy = 1) an excess is rounded off, so that the right-hand side has
 # a continuous derivative and the stiff solver no corner to trip over.
@@ -53,6 +62,11 @@ def _symbolic(x: Any) -> bool:
 def saturating(x: Any, half: Any) -> Any:
     """x / (half + x): 0 to 1, a half at `half`."""
     return x / (half + x)
+
+
+def skewed(x: Any, skew: Any) -> Any:
+    """(e^(skew x) - 1)/skew: `x` near 0, further out above than below (Box and Cox, read backwards)."""
+    return (exponential(skew * x) - 1) / skew
 
 
 def stimulated(x: Any, gain: Any, half: Any) -> Any:

@@ -353,9 +353,7 @@ def _directions(
     out = np.zeros((len(model.parameters), len(names)))
     for column, name in enumerate(names):
         if name in RANDOM_EFFECTS:
-            spread = name == "eta_nephron" and patient.uacr is not None
-            factor = (float(patient.uacr or 0) / 850.0) ** 0.306 if spread else 1.0
-            out[model.parameter_index[name], column] = factor
+            out[model.parameter_index[name], column] = 1.0
             continue
         if name not in known:
             raise KeyError(f"No sampled parameter {name!r}.{nearest(name, [*known, *RANDOM_EFFECTS])}")

@@ -193,9 +193,9 @@ def _own_columns(people: People) -> dict[str, np.ndarray]:
     # Nothing to titrate: the dose grows in proportion to itself, and rounding must not start it.
     values["titration"] = np.where(people.insulin_share == 0, 0.0, np.nan)
     values |= people.eta
-    if people.uacr is not None and "eta_nephron" in values:
-        # The spread of slopes grows with albuminuria: (UACR/850)^0.306, goulooze2022.
-        values["eta_nephron"] = values["eta_nephron"] * (people.uacr / 850.0) ** 0.306
+    if people.uacr is not None:
+        # The spread of slopes grows with albuminuria, goulooze2022.
+        values["drift_spread"] = (people.uacr / 850.0) ** 0.306
     return values
 
 

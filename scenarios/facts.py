@@ -79,6 +79,10 @@ OBSERVABLES = ("egfr", "uacr", "serum_creatinine", "urine_protein_24h", "fibrosi
 REPLICATES = 40  # sets of noisy readings per patient: the noise of shares falls below that of patients
 DRAW_PATIENTS = 16  # patients of a population that meet the draws
 MOST_FAILED = 0.05  # a check over more failed subjects than this cannot pass
+TYPICAL_EGFR, REFERENCE_EGFR = (
+    43.4,
+    43.0,
+)  # goulooze2022: typical true baseline, at a reading of the reference
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -159,7 +163,8 @@ def _location(centre: float, sd: float, low: float, high: float, at: float | Non
 class FactPopulation:
     """Who a fact is about. A ``typical`` one is a single patient at the centres, without random effects.
 
-    `random_effects` limits the random effects to those named (default: all).
+    `random_effects` limits the random effects to those named (default: all). `regression`: eGFR was a single
+    reading, by which patients were chosen; true eGFR is 43.4 (reading/43)^regression.
     """
 
     name: str
@@ -178,6 +183,7 @@ class FactPopulation:
     drugs: tuple[str, ...] = ()
     drug_shares: dict[str, float] = field(default_factory=dict)
     sledai: Value | None = None
+    regression: Value | None = None
     relative_size: float = 1.0
     size: int = 1
     random_effects: tuple[str, ...] | None = None
@@ -237,6 +243,7 @@ class HardEndpoint:
     eskd_egfr: float = ESKD_EGFR
     death_counts: bool = False
     visit_days: float = 122.0
+    confirm_days: float = 30.0
     note: str = ""
 
 
@@ -453,6 +460,7 @@ class VirtualPatients:
     male: Mask
     diabetic: Mask
     drugs: tuple[tuple[str, ...], ...]
+    reading: Array | None = None
 
     def __len__(self) -> int:
         return self.population.size
@@ -489,6 +497,11 @@ def virtual_patients(population: FactPopulation, seed: int) -> VirtualPatients:
         else covariate.at(u(name), log=name == "uacr")
         for name, covariate in population.covariates.items()
     }
+    reading = None
+    if population.regression is not None:
+        reading = drawn["egfr"]
+        # The published model's regression of a patient's true baseline on the reading (goulooze2022, table S2).
+        drawn["egfr"] = TYPICAL_EGFR * (reading / REFERENCE_EGFR) ** population.regression.value
     share = 1.0 if population.diabetic_share is None else population.diabetic_share.value
     diabetic = (u("disease") < share) & (population.disease == "diabetic")
     if population.other_disease:
@@ -498,8 +511,9 @@ def virtual_patients(population: FactPopulation, seed: int) -> VirtualPatients:
         population.drugs + tuple(drug for drug, taken in extra.items() if taken[i])
         for i in range(population.size)
     )
+    male = u("sex") < population.male_share.value
     return VirtualPatients(
-        population, seed, male=u("sex") < population.male_share.value, diabetic=diabetic, drugs=drugs, **drawn
+        population, seed, male=male, diabetic=diabetic, drugs=drugs, reading=reading, **drawn
     )
 
 
@@ -574,20 +588,22 @@ def reference_change_value(
     return np.asarray(1.96 * math.sqrt(2.0) * np.abs(exponent) * math.hypot(*cv_percent))
 
 
-def first_confirmed_day(readings: ArrayLike, days: ArrayLike, decline: float, floor: float) -> Array:
-    """First visit after baseline at which a reading and the next one are below; infinity if none.
+def first_confirmed_day(
+    readings: ArrayLike, repeats: ArrayLike, days: ArrayLike, decline: float, floor: float
+) -> Array:
+    """First visit after baseline at which a reading and its repeat are below; infinity if none.
 
-    readings: (..., n_visits), baseline first; below: under `floor`, or under (1 - decline) x baseline
-    reading where `decline` is above 0.
-    >>> first_confirmed_day([[50, 28, 40, 29, 28, 27]], [0, 1, 2, 3, 4, 5], 0.4, 15.0).tolist()
-    [3.0]
+    readings: (..., n_visits), baseline first; repeats: (..., n_visits - 1), one after each visit but the first;
+    below: under `floor`, or under (1 - decline) x baseline reading where `decline` is above 0.
+    >>> first_confirmed_day([[50, 28, 29]], [[40, 28]], [0, 1, 2], 0.4, 15.0).tolist()
+    [2.0]
     """
-    values, at = np.asarray(readings, dtype=float), np.asarray(days, dtype=float)
-    below = values < floor
+    values, again = np.asarray(readings, dtype=float), np.asarray(repeats, dtype=float)
+    bar = np.full(values[..., :1].shape, floor)
     if decline > 0:
-        below |= values < (1.0 - decline) * values[..., :1]
-    confirmed = below[..., 1:-1] & below[..., 2:]
-    first = at[1:-1][np.argmax(confirmed, axis=-1)]
+        bar = np.maximum(bar, (1.0 - decline) * values[..., :1])
+    confirmed = (values[..., 1:] < bar) & (again < bar)
+    first = np.asarray(days, dtype=float)[1:][np.argmax(confirmed, axis=-1)]
     return np.where(confirmed.any(axis=-1), first, np.inf)
 
 
@@ -718,6 +734,12 @@ class Sample:
         """True values on a day, (n_patients,)."""
         return value_at(self.paths[arm][observable][self.kept], self.times, day)
 
+    def baseline(self, arm: str, observable: str) -> Array:
+        """Values at day 0, (n_patients,): true ones, but eGFR as read where people were chosen by that reading."""
+        if observable == "egfr" and self.patients.reading is not None:
+            return self.patients.reading[self.kept]
+        return self.at(arm, observable, 0.0)
+
     def path(self, arm: str, observable: str, days: Array) -> Array:
         """True values on several days, (n_patients, n_days)."""
         return np.stack([self.at(arm, observable, float(day)) for day in days], axis=-1)
@@ -773,7 +795,8 @@ def _grid(check: FactCheck, _: FactTable) -> Array:
 
 def _endpoint_days(check: FactCheck, table: FactTable) -> Array:
     wanted = table.endpoints[check.endpoint]
-    return visits(0.0, wanted.horizon_days, wanted.visit_days)
+    planned = visits(0.0, wanted.horizon_days, wanted.visit_days)
+    return np.concatenate([planned, planned[1:] + wanted.confirm_days])
 
 
 def _against(check: FactCheck, of_arm: Callable[[str], float]) -> float:
@@ -802,6 +825,17 @@ def _slope(sample: Sample, check: FactCheck, table: FactTable) -> float:
     return _against(check, lambda arm: float(np.mean(_arm_slopes(sample, check, table, arm))))
 
 
+def _total_slope(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    """Two-slope total: change to the knot (`from_day`) and the straight line from there on, over the whole time."""
+
+    def total(arm: str) -> float:
+        acute = sample.at(arm, check.observable, check.from_day) - sample.baseline(arm, check.observable)
+        chronic = _arm_slopes(sample, check, table, arm) * (check.at - check.from_day)
+        return float(np.mean(acute * DAYS_PER_YEAR + chronic)) / check.at
+
+    return _against(check, total)
+
+
 def _slope_sd(sample: Sample, check: FactCheck, table: FactTable) -> float:
     slopes = _arm_slopes(sample, check, table, check.arm)
     return float(np.std(slopes, ddof=1)) if slopes.size > 1 else math.nan
@@ -817,6 +851,13 @@ def _geomean_ratio(sample: Sample, check: FactCheck, table: FactTable) -> float:
 
 def _geomean_percent(sample: Sample, check: FactCheck, table: FactTable) -> float:
     return 100.0 * (_geomean_ratio(sample, check, table) - 1.0)
+
+
+def _pooled_percent(sample: Sample, check: FactCheck, table: FactTable) -> float:
+    """Percent change against `versus`, geometric mean over patients and over all visits after the first day."""
+    days = _grid(check, table)[1:]
+    on, off = (sample.path(arm, check.observable, days) for arm in (check.arm, check.versus))
+    return 100.0 * (geometric_mean_ratio(on.ravel(), off.ravel()) - 1.0)
 
 
 def _multiplicativity(sample: Sample, check: FactCheck, table: FactTable) -> float:
@@ -851,7 +892,12 @@ def _nonlinear(sample: Sample, check: FactCheck, table: FactTable) -> float:
 
 
 def _event_days(sample: Sample, endpoint: HardEndpoint, days: Array, arm: str) -> Array:
-    return first_confirmed_day(sample.egfr_readings(arm, days), days, endpoint.decline, endpoint.eskd_egfr)
+    """Days of the event, (REPLICATES, n_patients); `days` as from `_endpoint_days`."""
+    n = (len(days) + 1) // 2
+    readings = sample.egfr_readings(arm, days)
+    return first_confirmed_day(
+        readings[..., :n], readings[..., n:], days[:n], endpoint.decline, endpoint.eskd_egfr
+    )
 
 
 def _event_share(sample: Sample, check: FactCheck, table: FactTable, arm: str) -> float:
@@ -961,9 +1007,15 @@ STATISTICS: Mapping[str, Statistic] = {
     "mean_at": Statistic(_mean_at, lambda check, _: (check.at,)),
     "mean_change": Statistic(_mean_change, _ends),
     "slope": Statistic(_slope, _grid, ("day", "every_days")),
+    "total_slope": Statistic(
+        _total_slope, lambda check, table: (0.0, *_grid(check, table)), ("day", "every_days", "from_day")
+    ),
     "slope_sd": Statistic(_slope_sd, _grid, ("day", "every_days"), (0.0, math.inf)),
     "geomean_ratio": Statistic(_geomean_ratio, _ends, limits=(0.0, math.inf)),
     "geomean_percent_change": Statistic(_geomean_percent, _ends, limits=(-100.0, math.inf)),
+    "pooled_percent_change": Statistic(
+        _pooled_percent, _grid, ("day", "every_days", "versus"), limits=(-100.0, math.inf)
+    ),
     "multiplicativity": Statistic(_multiplicativity, _ends, ("day", "arms"), (0.0, math.inf)),
     "share_drop": Statistic(_share_drop, _ends, ("day", "threshold"), (0.0, 100.0)),
     "reference_change_value": Statistic(
@@ -1105,7 +1157,7 @@ def facts(
     draws: int = 20,
     seed: int = 1,
     source: Source = "posterior",
-    patients: int = 128,
+    patients: int = 1024,
     workers: int | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     only: Sequence[int] | None = None,

@@ -324,18 +324,33 @@ def test_reference_change_value_uses_the_exponent_of_each_side_of_kappa():
 
 
 @pytest.mark.parametrize(
-    ("readings", "decline", "floor", "day"),
+    ("readings", "repeats", "decline", "floor", "day"),
     [
-        ([50, 29, 29, 50, 50], 0.4, 15.0, 1.0),  # two running
-        ([50, 29, 50, 29, 50], 0.4, 15.0, math.inf),  # never confirmed
-        ([50, 50, 50, 50, 29], 0.4, 15.0, math.inf),  # the last one has nothing to confirm it
-        ([20, 16, 14, 14, 16], 0.0, 15.0, 2.0),  # the level only
-        ([20, 13, 11, 11, 11], 0.0, 10.0, math.inf),  # decline is no part of the endpoint
-        ([10, 12, 12, 12, 12], 0.0, 15.0, 1.0),
+        ([50, 29, 50], [29, 50], 0.4, 15.0, 1.0),  # the repeat confirms it
+        ([50, 29, 29], [50, 29], 0.4, 15.0, 2.0),  # the first repeat does not
+        ([50, 29, 50], [50, 29], 0.4, 15.0, math.inf),  # never confirmed
+        ([20, 16, 14], [14, 14], 0.0, 15.0, 2.0),  # the level only
+        ([20, 13, 11], [11, 11], 0.0, 10.0, math.inf),  # decline is no part of the endpoint
+        ([10, 12, 12], [12, 12], 0.0, 15.0, 1.0),
     ],
 )
-def test_an_event_is_the_first_of_two_visits_running_below(readings, decline, floor, day):
-    assert first_confirmed_day([readings], [0, 1, 2, 3, 4], decline, floor).tolist() == [day]
+def test_an_event_is_the_first_visit_that_a_repeat_confirms(readings, repeats, decline, floor, day):
+    assert first_confirmed_day([readings], [repeats], [0, 1, 2], decline, floor).tolist() == [day]
+
+
+def test_patients_chosen_by_a_reading_are_nearer_to_the_typical_patient_than_it_says():
+    people = virtual_patients(replace(TABLE.populations["fidelity-ckd4"], size=64), 1)
+    assert people.reading is not None
+    assert people.egfr == pytest.approx(43.4 * (people.reading / 43.0) ** 0.882)
+    assert people.egfr.mean() == pytest.approx(people.reading.mean() + 1.8, abs=0.2)
+
+
+def test_a_total_slope_of_two_slopes_counts_the_dip_in_full():
+    """A dip of 2 at the knot, then 3 a year instead of 4 (`StraightLines`): -2/T + (1 - knot/T) against placebo."""
+    row = predicted(evaluated(only=[5]), "5/total-slope-gain")
+    assert row["statistic"] == "total_slope"
+    years, knot = 840.0 / YEAR, 14.0 / YEAR
+    assert row["predicted"] == pytest.approx((knot - 2.0) / years + 1.0 * (1 - knot / years), abs=0.01)
 
 
 def test_death_competes_with_the_event_or_counts_as_one():
@@ -448,10 +463,16 @@ def test_a_fact_passes_only_if_all_of_its_checks_do():
     assert evaluated(slopes=(-1.37,), only=[11]).passed == {11: False}
 
 
+def regained(size):
+    """What patients chosen by a low reading seem to gain, a year: they start from it, below their true eGFR."""
+    people = virtual_patients(replace(TABLE.populations["fidelity-ckd4"], size=size), 1)
+    return float(np.mean(people.egfr - people.reading)) / (952.0 / YEAR)
+
+
 def test_a_fact_passes_when_every_check_is_inside():
     class Exact(StraightLines):
         def _arm(self, people, arm, t, times, theta):
-            slope = -1.6 if arm.name == "placebo" else -0.7
+            slope = (-1.6 if arm.name == "placebo" else -0.7) - regained(64)
             return super()._arm(people, replace(arm, add=()), t, times, {"slope": slope})
 
     assert evaluated(only=[11], simulate_population=Exact()).passed == {11: True}
@@ -495,8 +516,8 @@ def test_a_draw_in_which_other_patients_fail_is_compared_in_those_who_came_throu
 
     table = evaluated((-3.0, -4.0), only=[11], simulate_population=Fragile())
     row = predicted(table, "11/placebo-slope")
-    assert row["predicted"] == pytest.approx(-4.0)  # half of the patients lose 3, half 5
-    assert row["ci90_low"] == pytest.approx(-5.0)  # one more, in the half that came through
+    assert row["predicted"] == pytest.approx(-4.0 + regained(16))  # half of the patients lose 3, half 5
+    assert row["ci90_low"] == pytest.approx(-5.0 + regained(16))  # one more, in the half that came through
     assert row["draws"] == 1
 
 
@@ -513,13 +534,14 @@ def test_a_population_is_simulated_once_for_all_facts_that_need_it():
 
 
 def test_failed_patients_are_left_out_and_counted_and_more_than_one_in_twenty_fail_the_check():
+    slope = -1.6 - regained(32)
     one = predicted(
-        evaluated((-1.6,), only=[11], patients=64, simulate_population=StraightLines(1)), "11/placebo-slope"
+        evaluated((slope,), only=[11], patients=64, simulate_population=StraightLines(1)), "11/placebo-slope"
     )
     assert (one["subjects"], one["failed"], one["pass"]) == (32, 1, "yes")
-    assert one["predicted"] == pytest.approx(-1.6)
+    assert one["predicted"] == pytest.approx(-1.6, abs=0.05)
     two = predicted(
-        evaluated((-1.6,), only=[11], patients=64, simulate_population=StraightLines(2)), "11/placebo-slope"
+        evaluated((slope,), only=[11], patients=64, simulate_population=StraightLines(2)), "11/placebo-slope"
     )
     assert (two["failed"], two["pass"]) == (2, "no")
 

@@ -185,10 +185,10 @@ def test_the_equation_of_the_patients_sex_is_used():
 
 def test_the_spread_of_slopes_grows_with_albuminuria():
     def effect(uacr):
-        return vector(Patient(uacr=uacr, eta={"eta_nephron": 1e-4}))["eta_nephron"]
+        return vector(Patient(uacr=uacr, eta={"eta_nephron": 1e-4}))["drift_spread"]
 
-    assert effect(850.0) == pytest.approx(1e-4)
-    assert effect(85.0) == pytest.approx(1e-4 * 0.1**0.306)
+    assert effect(850.0) == pytest.approx(1.0)
+    assert effect(85.0) == pytest.approx(0.1**0.306)
     assert set(RANDOM_EFFECTS) <= set(vector(Patient()))
 
 

@@ -49,12 +49,17 @@ DRUG = Drug(
             ),
             (
                 "nephron_loss",
-                -0.3231,
+                -0.3632,
                 0.08,
                 "log ratio of nephron loss beyond albuminuria",
                 Fitted(("perkovic2024",), "mscrenal.calibration.natural_history"),
             ),
         ),
+        modulated={
+            "pressure": "haemodynamic_response",
+            "leak": "drug_response",
+            "nephron_loss": "drug_response",
+        },
     ),
     note="Total slope -2.19 against -3.36 in FLOW (perkovic2024).",
 )

@@ -14,10 +14,10 @@ DRUG = Drug(
         (
             (
                 "autoimmunity_synthesis",
-                -0.2603,
+                -0.2612,
                 0.25,
                 "log ratio of autoimmune activity",
-                Fitted(("almsaurora_ps",), "mscrenal.calibration.natural_history"),
+                Fitted(("almsaurora_ps", "anders2023"), "mscrenal.calibration.natural_history"),
             ),
             ("m1_recruitment", -0.2, 0.1, "log ratio of M1 recruitment", Assumed("steroid")),
             ("tnf_kidney_synthesis", -0.2, 0.1, "log ratio of renal TNF-α synthesis", Assumed("steroid")),

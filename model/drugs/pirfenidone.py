@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mscrenal.model.declare import Assumed
+from mscrenal.model.declare import Assumed, Fitted
 from mscrenal.model.drugs.base import Drug, scales
 
 DRUG = Drug(
@@ -18,6 +18,13 @@ DRUG = Drug(
                 0.12,
                 "log ratio of Smad2/3 phosphorylation",
                 Assumed("partial inhibition of TGF-β signalling"),
+            ),
+            (
+                "nephron_loss",
+                -1.21,
+                0.4,
+                "log ratio of nephron loss beyond matrix",
+                Fitted(("sharma2011",), "mscrenal.calibration.natural_history"),
             ),
             (
                 "matrix_synthesis",

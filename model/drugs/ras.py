@@ -21,7 +21,7 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.2965,
+                -0.2975,
                 0.08,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("brenner2001",), "mscrenal.calibration.natural_history"),
@@ -34,6 +34,7 @@ DRUG = Drug(
                 Fitted(("brenner2001",), "mscrenal.calibration.natural_history"),
             ),
         ),
+        modulated={"leak": "drug_response", "nephron_loss": "drug_response"},
     ),
     note="Proteinuria -35 % against placebo in RENAAL (brenner2001).",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mscrenal.model.declare import Fitted, Source
+from mscrenal.model.declare import Fitted
 from mscrenal.model.drugs.base import Drug, scales
 
 DRUG = Drug(
@@ -14,27 +14,45 @@ DRUG = Drug(
         (
             (
                 "pressure",
-                -0.0574,
-                0.005,
+                -0.08874,
+                0.008,
                 "log ratio of glomerular pressure: the acute, reversible part",
-                Source("goulooze2022", "acute effect on eGFR -5.58 %"),
+                Fitted(
+                    ("empakidney_slope", "heerspink2021a", "jardine2020"),
+                    "mscrenal.calibration.natural_history",
+                ),
             ),
             (
                 "leak",
-                -0.3479,
+                -0.01707,
                 0.05,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("jongs2021", "oshima2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
             ),
             (
+                "slit_synthesis",
+                0.1197,
+                0.02,
+                "log ratio of the repair of the slit diaphragm: the part of its effect that wears off slowly",
+                Fitted(("agarwal2025",), "mscrenal.calibration.natural_history"),
+            ),
+            (
                 "nephron_loss",
-                -0.3601,
+                -0.5672,
                 0.08,
                 "log ratio of nephron loss beyond albuminuria",
-                Fitted(("empakidney_slope",), "mscrenal.calibration.natural_history"),
+                Fitted(
+                    ("empakidney_slope", "jardine2020", "heerspink2021a", "goulooze2022"),
+                    "mscrenal.calibration.natural_history",
+                ),
             ),
         ),
-        modulated={"leak": "glycaemic_drive"},
+        modulated={
+            "pressure": "sglt2_haemodynamics",
+            "leak": "glycaemic_response",
+            "slit_synthesis": "glycaemic_response",
+            "nephron_loss": "drug_response",
+        },
     ),
     note="Slope halved in EMPA-KIDNEY, dip 6 %, UACR -29 to -35 %.",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mscrenal.model.declare import Assumed, LogitNormal, Parameter
+from mscrenal.model.declare import Fitted, LogitNormal, Parameter
 from mscrenal.model.insults.base import Disease
 
 DISEASE = Disease(
@@ -12,13 +12,10 @@ DISEASE = Disease(
     sets=(
         Parameter(
             "primary_injury",
-            0.57,
+            0.2411,
             "1",
             "tubular renewal lost to the primary disease",
-            Assumed(
-                "from an early fit of one typical patient to EMPA-KIDNEY's placebo slope (empakidney_slope); fitted to the trial's mix "
-                "it ran to its bound, so that the number is kept as a judgement"
-            ),
+            Fitted(("empakidney_slope",), "mscrenal.calibration.natural_history"),
             LogitNormal(0.4),
             "insult",
         ),
