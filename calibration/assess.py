@@ -511,7 +511,9 @@ def validate(
     if n < 20:
         raise AssessmentError(f"draws must be 20 or more for a 90 % interval, got {n}.")
     if not data:
-        return Assessment(row_table((), np.zeros(0), score(np.zeros(0), np.zeros((n, 0)), np.zeros((n, 0)))), (), (), 0)
+        return Assessment(
+            row_table((), np.zeros(0), score(np.zeros(0), np.zeros((n, 0)), np.zeros((n, 0)))), (), (), 0
+        )
     value = np.array([d.value for d in data])
     found = new_study_distributions(
         data, given, belief_of(posterior, n, seed), seed=seed, workers=workers, progress=progress
@@ -525,7 +527,8 @@ def validate(
             table[f"elpd_{name}"] = score(value, beside.location, beside.scale).log_density
     for k in np.flatnonzero(~np.isfinite(scores.pit)):
         used_up.setdefault(
-            int(k), f"only {scores.n_draws[k]} of {n} draws could be simulated; half is the least that is read"
+            int(k),
+            f"only {scores.n_draws[k]} of {n} draws could be simulated; half is the least that is read",
         )
     skipped = tuple(
         {"row": data[k].line, "study": data[k].study, "endpoint": data[k].endpoint, "reason": used_up[k]}

@@ -20,11 +20,12 @@ from mscrenal.calibration.inference import Density, Laplace, find_mode
 from mscrenal.calibration.observations import Datum, observe, products_in
 from mscrenal.calibration.population import population_offset
 from mscrenal.calibration.posterior import Posterior
-from mscrenal.calibration.predictions import Predictions
+from mscrenal.calibration.predictions import Coordinates, Predictions
 from mscrenal.calibration.probability import Problem
 from mscrenal.calibration.probability import log_likelihood as row_log_likelihood
 from mscrenal.calibration.sampler import Sampled, Settings, problem_mark, sample
 from mscrenal.calibration.selection import blind_spots, screen, select
+from mscrenal.calibration.store import read_laplace, write_laplace
 from mscrenal.calibration.studies import Study, held_out, maps_hash, studies
 from mscrenal.model.definition import model_hash
 
@@ -33,6 +34,8 @@ __all__ = ["Calibration", "Prepared", "calibrate", "prepare"]
 # Called with the part of the work done (0 to 1) and a word.
 Progress = Callable[[float, str], None]
 DRAFT_DRAWS = 1000
+# Modes in turn with the means over patients that belong to them.
+MODE_TURNS = 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class Prepared:
     problem: Problem
     blind: Mapping[str, frozenset[str]]
     screening: Any
+
+    def with_offset(self, offset: np.ndarray) -> Prepared:
+        """The same with other means over patients."""
+        return replace(self, problem=replace(self.problem, offset=offset))
 
     def predictions(self, workers: int | None = None) -> Predictions:
         """The predictions of the problem's rows."""
@@ -151,8 +158,7 @@ def calibrate(
     folder.mkdir(parents=True, exist_ok=True)
     told = progress or (lambda part, text: None)
     ready = prepared or prepare(workers=workers, progress=told)
-    density = Density(ready.problem)
-    around = _mode(folder, ready, density, told, workers)
+    ready, density, around = _mode(folder, ready, told, workers)
     if draft:
         sampled = _draft(density, around, settings)
     else:
@@ -168,24 +174,41 @@ def calibrate(
     return Calibration(found, minutes, found.provenance["diagnostics"], draft)
 
 
-def _mode(folder: Path, ready: Prepared, density: Density, told: Progress, workers: int | None) -> Laplace:
-    """The mode, from the folder if this very problem was begun there."""
-    from mscrenal.calibration.store import read_laplace, write_laplace
-
+def _mode(
+    folder: Path, ready: Prepared, told: Progress, workers: int | None
+) -> tuple[Prepared, Density, Laplace]:
+    """The mode, with the means over patients taken there; from the folder if this very problem was begun there."""
     path = folder / "mode.npz"
     mark = problem_mark(ready.problem, ready.blind, learnt_from(), model_hash())
     if path.exists():
-        return read_laplace(path, mark)
+        offset, found = read_laplace(path, mark)
+        ready = ready.with_offset(offset)
+        return ready, Density(ready.problem), found
     steps = 0
 
     def step(text: str) -> None:
         nonlocal steps
         steps += 1
-        told(0.03 + 0.05 * (1 - 0.85**steps), text)
+        told(0.02 + 0.08 * (1 - 0.9**steps), text)
 
-    found = find_mode(density, ready.predictions(workers), progress=step)
-    write_laplace(path, found, mark)
-    return found
+    start = None
+    for turn in range(MODE_TURNS):
+        density = Density(ready.problem)
+        found = find_mode(density, ready.predictions(workers), start=start, progress=step)
+        start = found.mode
+        if turn + 1 < MODE_TURNS and len(ready.problem.offset):
+            told(0.09, "virtual populations at the mode")
+            ready = ready.with_offset(_offset_at(ready, density, found, workers))
+    write_laplace(path, found, mark, ready.problem.offset)
+    return ready, density, found
+
+
+def _offset_at(ready: Prepared, density: Density, around: Laplace, workers: int | None) -> np.ndarray:
+    problem = ready.problem
+    coordinates = Coordinates(problem.vector)
+    values = coordinates.values(density.coordinates(around.mode))
+    theta = {n: float(v) for n, v in zip(problem.vector, values, strict=True) if ", " not in n}
+    return population_offset(problem.data, problem.studies, theta, workers=workers)
 
 
 def _timed(told: Progress) -> Progress:

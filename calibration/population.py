@@ -1,8 +1,7 @@
 """Means over patients where a study reports means: the virtual population behind each arm.
 
 A trial reports the mean over unlike patients, and the model is not a straight line. For each row, what the mean over a
-virtual population adds to the typical patient is computed once, at the medians of the priors, and added to every
-prediction. `nonlinearity` shows how much it is, and how little it moves when the parameters do.
+virtual population adds to the typical patient is computed at the mode of the posterior, and added to every prediction. `nonlinearity` shows how much it is, and how little it moves when the parameters do.
 """
 
 from __future__ import annotations
@@ -12,16 +11,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
+from scipy.stats import qmc
 
 from mscrenal.calibration.observations import Datum
-from mscrenal.calibration.sampling import numbered_normals
 from mscrenal.calibration.studies import Arm, Study
 from mscrenal.model import COVARIATES, RANDOM_EFFECTS, Patient, PatientError
 from mscrenal.model.population import simulate_cohort
 
 __all__ = ["PATIENTS", "nonlinearity", "population_offset", "virtual_patients"]
 
-PATIENTS = 48
+PATIENTS = 256
 SEED = 20261122
 RTOL, ATOL = 1e-5, 1e-8
 
@@ -37,7 +37,11 @@ def virtual_patients(study: Study, arm: Arm, n: int = PATIENTS) -> list[Patient]
         covariate = name.removesuffix("_gsd")
         if covariate in COVARIATES and getattr(arm.patient, covariate) is not None:
             spreads[covariate] = size, name.endswith("_gsd")
-    z = {name: numbered_normals(SEED, study.id, name, first=0, n=n) for name in (*spreads, *RANDOM_EFFECTS)}
+    names = (*spreads, *RANDOM_EFFECTS)
+    # Quasi-random: some effects are log-normal with a wide spread, and a plain sample of this size would not hold
+    # their mean.
+    points = qmc.Sobol(len(names), rng=SEED).random(n)
+    z = dict(zip(names, ndtri(np.clip(points, 1e-9, 1 - 1e-9)).T, strict=True))
     out = []
     for j in range(n):
         changed = {}

@@ -248,7 +248,12 @@ class _Run:
             settings = (self.settings.tune, self.settings.draws)
             chains, standin = self.chains(design, settings, f"round {turn}", (part + 0.1, part + 0.17))
             found = self.weighed(chains, standin, (part + 0.17, part + 0.2), turn, error)
-            if found.notes["pareto_k"] < TRUSTED_K:
+            notes = found.notes
+            words = (
+                f"round {turn}: Pareto k {notes['pareto_k']:.2f}, log ratio SD {notes['log_ratio_sd']:.2f}"
+            )
+            self.told(part + 0.2, words)
+            if notes["pareto_k"] < TRUSTED_K:
                 break
         return found
 

@@ -132,7 +132,9 @@ class Fitter:
         studies = coordinates[:, len(p.names) :][:, :STUDIES_FOLLOWED]
         mean, sigma = self._rows(u)
         total = student_log(observed, mean, sigma).sum(axis=1, keepdims=True)
-        return np.hstack([coordinates[:, : len(p.names)], hyper_values(p, u[:, blocks["hyper"]]), levels, studies, total])
+        return np.hstack(
+            [coordinates[:, : len(p.names)], hyper_values(p, u[:, blocks["hyper"]]), levels, studies, total]
+        )
 
     def fit(self, observed: np.ndarray, simulation: int) -> tuple[np.ndarray, int]:
         """Draws (n, n_free) of the posterior, thinned, and how many of all diverged."""
@@ -217,7 +219,11 @@ def run(
     missing = [s for s in range(simulations) if s not in store.rows]
     if progress is not None:
         progress(simulations - len(missing), simulations)
-    done = _one_by_one(fitter, missing) if fitter else _in_processes(problem, tangent, settings, missing, workers)
+    done = (
+        _one_by_one(fitter, missing)
+        if fitter
+        else _in_processes(problem, tangent, settings, missing, workers)
+    )
     for count, (simulation, found, divergences) in enumerate(done, start=simulations - len(missing) + 1):
         store.add(simulation, divergences, found)
         if progress is not None:
@@ -450,8 +456,12 @@ def rank_figure(table: pd.DataFrame, levels: int) -> Figure:
     }
     points, low, high = ecdf_band(len(table), levels)
     figure = Figure(figsize=(10, 6.4), layout="constrained")
-    for axes, (title, start) in zip(figure.subplots(2, 2, sharex=True, sharey=True).flat, groups.items(), strict=True):
-        axes.fill_between(points, low - points, high - points, color="#e3e3e3", lw=0, label="95 %, all places at once")
+    for axes, (title, start) in zip(
+        figure.subplots(2, 2, sharex=True, sharey=True).flat, groups.items(), strict=True
+    ):
+        axes.fill_between(
+            points, low - points, high - points, color="#e3e3e3", lw=0, label="95 %, all places at once"
+        )
         for name in (c for c in table.columns if c.startswith(start)):
             share = (table[name].to_numpy()[:, None] < np.round(points * levels)[None, :]).mean(axis=0)
             axes.plot(points, share - points, color="#0072B2", lw=0.8, alpha=0.7)
@@ -460,7 +470,9 @@ def rank_figure(table: pd.DataFrame, levels: int) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("rank of the truth among its posterior draws, as a share", fontsize=9)
     figure.supylabel("distribution function less the uniform one", fontsize=9)
-    figure.suptitle(f"Simulation-based calibration: {len(table)} simulated data sets", fontsize=11, fontweight="bold")
+    figure.suptitle(
+        f"Simulation-based calibration: {len(table)} simulated data sets", fontsize=11, fontweight="bold"
+    )
     return figure
 
 
@@ -496,7 +508,9 @@ def problem_of(
     return ready.problem, Tangent(at, found.values, found.jacobian)
 
 
-def reduced(problem: Problem, tangent: Tangent, *, rows: int = 40, names: int = 12) -> tuple[Problem, Tangent]:
+def reduced(
+    problem: Problem, tangent: Tangent, *, rows: int = 40, names: int = 12
+) -> tuple[Problem, Tangent]:
     """A part of a problem with every kind of row in it: whole studies, and the parameters that these inform most.
 
     Studies are taken so that every combination of measure, class, species, treated or not comes in, those that bring
@@ -513,7 +527,9 @@ def reduced(problem: Problem, tangent: Tangent, *, rows: int = 40, names: int = 
     taken: list[str] = []
     seen: set[tuple[Any, ...]] = set()
     while len(taken) < len(kinds) and sum(size[s] for s in taken) < rows:
-        best = max((s for s in kinds if s not in taken), key=lambda s: (len(kinds[s] - seen) / size[s], -size[s]))
+        best = max(
+            (s for s in kinds if s not in taken), key=lambda s: (len(kinds[s] - seen) / size[s], -size[s])
+        )
         taken.append(best)
         seen |= kinds[best]
     keep = np.array([d.study in taken for d in data])
@@ -562,7 +578,9 @@ def _blocks(problem: Problem) -> dict[str, slice]:
 # --------------------------------------------------------------------------- recovery, with the engine
 
 
-def recovery(ready: Prepared, repeats: int, *, seed: int = 1, level: float = 0.9, draws: int = 2000) -> pd.DataFrame:
+def recovery(
+    ready: Prepared, repeats: int, *, seed: int = 1, level: float = 0.9, draws: int = 2000
+) -> pd.DataFrame:
     """Are known parameters found again, with the engine's own predictions in data and fit?
 
     Parameters are drawn from the prior, data from the engine's predictions for them, and the draft calibration (mode
@@ -601,7 +619,9 @@ def _engine_data(
         if np.isfinite(prediction).all():
             mean, sigma = row_distributions(problem, u, prediction, density.blocks)
             return u, mean + sigma * generator.standard_t(TAIL, size=len(mean))
-    raise SbcError("twenty draws of the prior, and none that the engine can simulate. Take fewer or other studies.")
+    raise SbcError(
+        "twenty draws of the prior, and none that the engine can simulate. Take fewer or other studies."
+    )
 
 
 # --------------------------------------------------------------------------- command line
@@ -613,7 +633,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m mscrenal.calibration.sbc", description="Simulation-based calibration."
     )
     parser.add_argument("--simulations", type=int, default=1000)
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="of ranks.csv; one that was begun goes on")
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="of ranks.csv; one that was begun goes on"
+    )
     parser.add_argument("--run", metavar="FOLDER", help="of a calibration: the tangent at its mode")
     parser.add_argument("--reduced", action="store_true", help="fewer studies and parameters: minutes")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)

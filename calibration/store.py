@@ -49,18 +49,19 @@ def read_arrays(path: str | os.PathLike[str], mark: str) -> dict[str, np.ndarray
     return found
 
 
-def write_laplace(path: str | os.PathLike[str], found: Laplace, mark: str) -> None:
-    """Write a mode and its curvature."""
+def write_laplace(path: str | os.PathLike[str], found: Laplace, mark: str, offset: np.ndarray) -> None:
+    """Write a mode, its curvature, and the means over patients that belong to it."""
     write_arrays(
         path, mark, {
             "mode": found.mode, "factor": found.factor, "log_density": np.array(found.log_density),
             "at": found.tangent.at, "values": found.tangent.values, "jacobian": found.tangent.jacobian,
+            "offset": offset,
         },
     )  # fmt: skip
 
 
-def read_laplace(path: str | os.PathLike[str], mark: str) -> Laplace:
-    """Read them back; errors as of `read_arrays`."""
+def read_laplace(path: str | os.PathLike[str], mark: str) -> tuple[np.ndarray, Laplace]:
+    """The means over patients and the mode; errors as of `read_arrays`."""
     found = read_arrays(path, mark)
     tangent = Tangent(found["at"], found["values"], found["jacobian"])
-    return Laplace(found["mode"], found["factor"], float(found["log_density"]), tangent)
+    return found["offset"], Laplace(found["mode"], found["factor"], float(found["log_density"]), tangent)

@@ -80,7 +80,9 @@ TREATED = re.compile(r"(?<!un)treat|\bmsc|cell|\bevs?\b|exosome")
 # people on an hour's infusion (as all shipped trials), animals at once.
 ONSET = "8w"
 INFUSION = {"human": "60min"}
-PLAIN_STATISTICS = frozenset({"", "mean", "median", "geomean", "ls_mean", "fold", "ratio", "percent", "slope_per_year"})
+PLAIN_STATISTICS = frozenset(
+    {"", "mean", "median", "geomean", "ls_mean", "fold", "ratio", "percent", "slope_per_year"}
+)
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,7 @@ class Mapped:
     assumptions: tuple[str, ...]
 
 
-def map_rows(
-    rows: pd.DataFrame, shipped: Iterable[Study] = (), given: Iterable[Study] = ()
-) -> Mapped:
+def map_rows(rows: pd.DataFrame, shipped: Iterable[Study] = (), given: Iterable[Study] = ()) -> Mapped:
     """Find what each row is, and skip what the model cannot predict.
 
     Parameters
@@ -281,7 +281,9 @@ def _comparable(
     for ks in groups.values():
         units = {str(rows["unit"].iloc[k]) for k in ks}
         if len(units) > 1:
-            alone |= dict.fromkeys(ks, f"levels of one observable in several units ({', '.join(sorted(units))})")
+            alone |= dict.fromkeys(
+                ks, f"levels of one observable in several units ({', '.join(sorted(units))})"
+            )
     return [k for k in kept if k not in alone], alone
 
 
@@ -336,7 +338,9 @@ def _patient(rows: pd.DataFrame) -> tuple[PatientEntry, list[str]]:
     except ValueError as error:
         raise _Refused(str(error)) from None
     if len(diseases) > 1:
-        raise _Refused(f"several diseases in one study ({', '.join(map(str, models))}): give each its own study_id")
+        raise _Refused(
+            f"several diseases in one study ({', '.join(map(str, models))}): give each its own study_id"
+        )
     given["disease"] = diseases.pop()
     if species == "human":
         given |= _covariates(rows, given["disease"], models[0] if models else "", notes)
@@ -360,9 +364,7 @@ def _onset(rows: pd.DataFrame, notes: list[str]) -> str:
     return ONSET
 
 
-def _covariates(
-    rows: pd.DataFrame, disease: str, disease_model: str, notes: list[str]
-) -> dict[str, Any]:
+def _covariates(rows: pd.DataFrame, disease: str, disease_model: str, notes: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if disease == "healthy":
         allowed: tuple[str, ...] = ("age", "weight_kg")
@@ -393,7 +395,9 @@ def _is_baseline(row: pd.Series) -> bool:
     still = row["endpoint"] in ("age", "body_weight", "weight", "diabetes_duration", "disease_duration")
     when = row["time_week"] == 0 or (still and _missing(row["time_week"]))
     plain = row["statistic"] in ("", "mean", "median", "geomean", "ls_mean")
-    return bool(when and plain and row["effect_type"] in ("", "absolute") and not HEALTHY.match(row["arm"].lower()))
+    return bool(
+        when and plain and row["effect_type"] in ("", "absolute") and not HEALTHY.match(row["arm"].lower())
+    )
 
 
 def _baseline_rows(rows: pd.DataFrame, covariate: str) -> list[int]:
@@ -525,7 +529,9 @@ def _treated(row: pd.Series, patient: PatientEntry, arms: dict[str, ArmEntry], d
         allowed = ", ".join(PRODUCTS[product].routes)
         raise _Refused(f"route {route!r}: allowed for {product} are {allowed}" if route else "no route")
     dose, days = _dose(row, PRODUCTS[product].kind), _days(row)
-    name = f"{product} {route} {dose}, days {', '.join(f'{d:g}' for d in days)}" + (f", {drug}" if drug else "")
+    name = f"{product} {route} {dose}, days {', '.join(f'{d:g}' for d in days)}" + (
+        f", {drug}" if drug else ""
+    )
     arms.setdefault(
         name,
         ArmEntry(
@@ -544,7 +550,9 @@ def _dose(row: pd.Series, kind: str) -> str:
     if text is None:
         raise _Refused(f"dose_unit {unit!r}: allowed are cells, cells/kg, ug EV protein, particles")
     if (kind == "ev") != unit.startswith(("ug", "part")):
-        raise _Refused(f"dose_unit {unit!r} for a product that is dosed as {'vesicles' if kind == 'ev' else 'cells'}")
+        raise _Refused(
+            f"dose_unit {unit!r} for a product that is dosed as {'vesicles' if kind == 'ev' else 'cells'}"
+        )
     return format_dose(parse_dose(f"{amount!r}{text}"))
 
 
@@ -563,9 +571,7 @@ def _days(row: pd.Series) -> tuple[float, ...]:
 # --------------------------------------------------------------------------- what was measured
 
 
-def _map(
-    row: pd.Series, patient: PatientEntry, arms: dict[str, ArmEntry], rows: pd.DataFrame
-) -> MapEntry:
+def _map(row: pd.Series, patient: PatientEntry, arms: dict[str, ArmEntry], rows: pd.DataFrame) -> MapEntry:
     statistic, effect = str(row["statistic"]), str(row["effect_type"])
     observable = _observable(row)
     if statistic not in PLAIN_STATISTICS:
@@ -586,7 +592,11 @@ def _map(
         kind |= {"start": 0.0, "end": 7.0 * float(row["time_week"])}
     elif kind["measure"] in ("change", "ratio") and row["time_week"] == 0:
         raise _Refused("a change at week 0")
-    if kind["measure"] == "ratio" and str(row["unit"]).startswith(("percent", "%")) and effect == "ratio_to_baseline":
+    if (
+        kind["measure"] == "ratio"
+        and str(row["unit"]).startswith(("percent", "%"))
+        and effect == "ratio_to_baseline"
+    ):
         kind["percent"] = "of"
     if kind["measure"] == "level" and patient.species != "human":
         kind["scale"] = "study"
