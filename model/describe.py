@@ -41,6 +41,7 @@ from mscrenal.model.drugs import DRUGS
 from mscrenal.model.functions import EXCESS_WIDTH
 from mscrenal.model.insults import DISEASES
 from mscrenal.model.processes.effectors import ARM_EFFECTS, ARMS_OF_ACTION
+from mscrenal.model.processes.variability import RANDOM_EFFECTS
 from mscrenal.model.products import PRODUCT_PARAMETERS, PRODUCTS
 from mscrenal.model.species import SPECIES
 
@@ -789,6 +790,7 @@ def _points(structure: Model, count: int = 8) -> list[dict[str, float]]:
         # An insult, a switch or an infusion that is 0 would hide the arrows behind it; what works through a
         # drug alone is no arrow of the network.
         point = {p.name: p.value or 0.3 for p in structure.parameters.values()}
+        point |= {effect.name: effect.sd for effect in RANDOM_EFFECTS.values()}
         drugs = {d.level for d in DRUGS.values()}
         point |= {name: 0.0 if name in drugs else 0.3 for name in structure.inputs}
         for s in structure.states.values():
