@@ -84,7 +84,9 @@ PosteriorFile = Annotated[
 Prior = Annotated[
     bool,
     typer.Option(
-        "--prior", help="Draw the parameters from their priors, as if no study were fitted.", show_default=False
+        "--prior",
+        help="Draw the parameters from their priors, as if no study were fitted.",
+        show_default=False,
     ),
 ]
 Patients = Annotated[
@@ -665,9 +667,7 @@ def posterior(
     "[bold]mscrenal calibrate --resume my-run[/bold]"
 )
 def calibrate(
-    chains: Annotated[
-        int | None, typer.Option(metavar="N", help="Chains of NUTS.", show_default="4")
-    ] = None,
+    chains: Annotated[int | None, typer.Option(metavar="N", help="Chains of NUTS.", show_default="4")] = None,
     tune: Annotated[
         int | None, typer.Option(metavar="N", help="Draws of each chain to tune it by.", show_default="500")
     ] = None,
@@ -681,7 +681,10 @@ def calibrate(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1024, help="Processes on this machine; by default one per processor.", show_default=False
+            min=1,
+            max=1024,
+            help="Processes on this machine; by default one per processor.",
+            show_default=False,
         ),
     ] = None,
     out: Annotated[
@@ -705,7 +708,9 @@ def calibrate(
     draft: Annotated[
         bool,
         typer.Option(
-            "--draft", help="A normal approximation instead of NUTS: minutes, for a quick look.", show_default=False
+            "--draft",
+            help="A normal approximation instead of NUTS: minutes, for a quick look.",
+            show_default=False,
         ),
     ] = False,
     as_json: Json = False,
@@ -736,7 +741,8 @@ def calibrate(
         for note in result.notes:
             error_console().print(Text.assemble(("Note: ", "bold"), note), soft_wrap=True)
         error_console().print(
-            Text(f"{result.file}: {result.minutes:.1f} min. Use it with --posterior {result.file}"), soft_wrap=True
+            Text(f"{result.file}: {result.minutes:.1f} min. Use it with --posterior {result.file}"),
+            soft_wrap=True,
         )
         _finish(result, None, as_json)
 

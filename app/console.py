@@ -339,19 +339,23 @@ def _validate_tables(result: Any, brief: bool) -> list[TextTable]:
         )
         few = brief and len(table) > len(shown)
         title = f"The {len(rows)} rows farthest from their predictions" if few else "Rows"
-        note = "Median (90 % predictive interval), in the units of the source. All rows: --json, --out." if few else ""
+        note = (
+            "Median (90 % predictive interval), in the units of the source. All rows: --json, --out."
+            if few
+            else ""
+        )
         made.append(TextTable(title, ("Row", "Published", "Predicted", "z"), rows, frozenset({0, 2}), note))
     reasons: dict[str, list[int]] = {}
     for skipped in result.skipped:
         reasons.setdefault(skipped["reason"], []).append(int(skipped["row"]))
     listed = sorted(reasons.items(), key=lambda item: -len(item[1]))
-    rows = tuple(
+    told = tuple(
         (shorten(reason, 150, placeholder=" …") if brief else reason, str(len(lines)), _lines(lines))
         for reason, lines in listed
     )
-    if rows:
+    if told:
         title = f"{len(result.skipped)} rows skipped"
-        made.append(TextTable(title, ("Reason", "Rows", "Lines of the file"), rows, frozenset({0, 2})))
+        made.append(TextTable(title, ("Reason", "Rows", "Lines of the file"), told, frozenset({0, 2})))
     if n_fitted := int(table["fitted"].sum()) if len(table) else 0:
         note = f"{n_fitted} of these rows stood in the likelihood of this posterior: of them this is no validation."
         made[0] = replace(made[0], note=f"{made[0].note} {note}")
@@ -415,7 +419,14 @@ def _posterior_row(record: dict[str, Any], brief: bool) -> tuple[str, ...]:
     if brief:
         label = shorten(record["label"], 70, placeholder=" …")
         return f" {label}{unit}", *numbers, f"{narrowed}, {record['verdict']}"
-    return f" {record['label']}{unit}", record["name"], *numbers, narrowed, record["verdict"], ", ".join(record["sources"])
+    return (
+        f" {record['label']}{unit}",
+        record["name"],
+        *numbers,
+        narrowed,
+        record["verdict"],
+        ", ".join(record["sources"]),
+    )
 
 
 def _three(numbers: dict[str, float] | None, brief: bool = False) -> str:

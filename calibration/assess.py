@@ -26,6 +26,7 @@ from mscrenal.calibration.predictions import ATOL, RTOL
 from mscrenal.calibration.probability import HYPER, TAIL, Problem, level_of, row_distributions, student_log
 from mscrenal.calibration.sampling import POTENCY, draws, stream
 from mscrenal.calibration.studies import Study, held_out, studies
+from mscrenal.calibration.unseen import AssessmentError
 from mscrenal.model import OBSERVABLES, sampled_parameters
 from mscrenal.model.population import simulate_cohort
 
@@ -53,10 +54,6 @@ DRAWS = 400
 LEAST_DRAWS = 0.5
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MOST_FAILURES = 100
-
-
-class AssessmentError(ValueError):
-    """What was asked for cannot be compared."""
 
 
 # --------------------------------------------------------------------------- what is believed

@@ -98,7 +98,7 @@ class Density:
 
     def hyper(self, u: np.ndarray) -> np.ndarray:
         """Hyper-parameters, in the order of `Problem.hyper`."""
-        return hyper_values(self.problem, u[self.blocks["hyper"]])
+        return hyper_values(self.problem, u[..., self.blocks["hyper"]])
 
     def put(self, tangent: Tangent) -> None:
         """Use these predictions from now on."""

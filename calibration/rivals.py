@@ -371,13 +371,15 @@ def loo(log_likelihood: np.ndarray) -> Loo:
     """
     import arviz as az
 
-    groups = {
-        # ArviZ asks for a posterior to work out effective sample sizes from.
-        "posterior": {"total": log_likelihood.sum(axis=-1)},
-        "log_likelihood": {"rows": log_likelihood},
-    }
+    # ArviZ asks for a posterior to work out effective sample sizes from.
+    posterior, likelihood = {"total": log_likelihood.sum(axis=-1)}, {"rows": log_likelihood}
     old = int(az.__version__.split(".")[0]) < 1
-    found = az.loo(az.from_dict(**groups) if old else az.from_dict(groups), pointwise=True)
+    made: Any = (
+        az.from_dict(posterior=posterior, log_likelihood=likelihood)
+        if old
+        else az.from_dict({"posterior": posterior, "log_likelihood": likelihood})
+    )
+    found: Any = az.loo(made, pointwise=True)
     total, each = ("elpd_loo", "loo_i") if old else ("elpd", "elpd_i")
     return Loo(
         float(getattr(found, total)),

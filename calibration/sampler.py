@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ STATS = ("diverging", "n_steps", "mean_tree_accept", "energy", "step_size")
 FIRST_POINTS, INFLATION = 160, 1.2
 # Draws of a preliminary posterior that are added to the design.
 MORE_POINTS = 160
+PRIOR_POINTS = 200
 PRELIMINARY = (300, 400)  # tuning and kept draws
 # Shape of the weights' tail above which they cannot be trusted.
 TRUSTED_K = 0.7
@@ -232,9 +233,10 @@ class _Run:
 
     def whole(self) -> Sampled:
         seed, n = self.settings.seed, len(self.around.mode)
+        prior = self.prior_check()
         first = stream(seed, "design").standard_normal((FIRST_POINTS, n))
         points = self.coordinates(self.around.mode + INFLATION * first @ self.around.factor.T)
-        design = self.design(points, (0.0, 0.2), "engine, points around the mode")
+        design = self.design(points, (0.03, 0.2), "engine, points around the mode")
         chains, standin = self.chains(design, PRELIMINARY, "first", (0.2, 0.3))
         for turn in range(1, MOST_ROUNDS + 1):
             part = 0.3 + 0.35 * (1 - 0.5 ** (turn - 1))
@@ -255,7 +257,26 @@ class _Run:
             self.told(part + 0.2, words)
             if notes["pareto_k"] < TRUSTED_K:
                 break
-        return found
+        return replace(found, notes={**found.notes, "prior_predictive": prior})
+
+    def prior_check(self) -> dict[str, float]:
+        """Before anything else: can the prior predict what was observed at all?
+
+        Shares of rows inside the central 90 % and 99 % of the prior predictive distribution, and of draws that some arm
+        could not follow.
+        """
+        generator = stream(self.settings.seed, "prior predictive")
+        free = generator.standard_normal((PRIOR_POINTS, len(self.around.mode)))
+        words = "engine, draws of the prior"
+        values = self._asked(self.values, self.coordinates(free), _evaluate_values, (0.0, 0.03), words)
+        mean, sigma = row_distributions(self.problem, free, values, self.density.blocks)
+        replicate = mean + sigma * generator.standard_t(TAIL, mean.shape)
+        rank = np.nanmean(replicate < np.array([d.value for d in self.problem.data]), axis=0)
+        return {
+            "inside90": float(np.mean((rank > 0.05) & (rank < 0.95))),
+            "inside99": float(np.mean((rank > 0.005) & (rank < 0.995))),
+            "failed": float(np.mean(~np.isfinite(values).all(axis=1))),
+        }
 
     def coordinates(self, free: np.ndarray) -> np.ndarray:
         return self.density.coordinates(free)

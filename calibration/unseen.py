@@ -23,7 +23,16 @@ from mscrenal.model.declare import nearest
 from mscrenal.model.observables import PROTEIN_HEALTHY, PROTEIN_SCALE, UACR_HEALTHY
 from mscrenal.model.text import ScenarioError, format_dose, parse_dose
 
-__all__ = ["COVARIATE_OF", "DISEASE_RULES", "DRUG_RULES", "ENDPOINT_OF", "Mapped", "Skipped", "map_rows"]
+__all__ = [
+    "COVARIATE_OF",
+    "AssessmentError",
+    "DISEASE_RULES",
+    "DRUG_RULES",
+    "ENDPOINT_OF",
+    "Mapped",
+    "Skipped",
+    "map_rows",
+]
 
 # Who has what: pattern of `disease_model` (without case), disease of people, disease of animals; the first that fits
 # counts. None: the model has no such disease for them, and the third entry of REFUSED says why.
@@ -85,6 +94,10 @@ PLAIN_STATISTICS = frozenset(
 )
 
 
+class AssessmentError(ValueError):
+    """What was asked for cannot be compared."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """A row that is not predicted, and why."""
@@ -132,25 +145,26 @@ def map_rows(rows: pd.DataFrame, shipped: Iterable[Study] = (), given: Iterable[
     known: dict[str, list[Study]] = {}
     for study in shipped:
         known.setdefault(study.id, []).append(study)
-    studies, source, skipped, assumed = {}, {}, [], []
+    studies: dict[str, Study] = {}
+    source: dict[str, str] = {}
+    skipped: list[Skipped] = []
+    assumed: list[str] = []
     data: list[Datum] = []
     for name, group in rows.groupby("study_id", sort=False):
         key, mine = str(name), group.reset_index(drop=True)
         if key in own:
-            study, refused, source[key] = own[key], [], "given"
+            found, source[key] = own[key], "given"
         elif key in known:
-            study, refused = _by_shipped(known[key], mine)
-            source[key] = "shipped"
+            found, source[key] = _by_shipped(known[key], mine), "shipped"
         else:
-            found, refused, notes = _by_rules(key, mine)
+            ruled, refused, notes = _by_rules(key, mine)
             source[key] = "rules"
             assumed += notes
             skipped += refused
-            if found is None:
+            if ruled is None:
                 continue
-            study, refused = found, []
-        skipped += refused
-        study, seen, unusable = _observed(study)
+            found = ruled
+        study, seen, unusable = _observed(found)
         skipped += unusable
         if seen:
             studies[key] = study
@@ -193,7 +207,7 @@ def _observed(study: Study) -> tuple[Study, list[Datum], list[Skipped]]:
 SAME = ("endpoint", "arm", "unit", "time_week", "statistic", "effect_type", "dose_value")
 
 
-def _by_shipped(candidates: Sequence[Study], rows: pd.DataFrame) -> tuple[Study, list[Skipped]]:
+def _by_shipped(candidates: Sequence[Study], rows: pd.DataFrame) -> Study:
     """The shipped maps on the rows of a file, which need not be those of the shipped table."""
     table = str(rows["table"].iloc[0])
     study = next((s for s in candidates if (s.rows["table"] == table).all()), candidates[0])
@@ -201,7 +215,7 @@ def _by_shipped(candidates: Sequence[Study], rows: pd.DataFrame) -> tuple[Study,
     for k in range(len(rows)):
         fitting = [item for item in study.entry.map if _claims(item, rows.iloc[k], study)]
         maps.append(fitting[0] if fitting else None)
-    return Study(study.entry, study.arms, rows, tuple(maps)), []
+    return Study(study.entry, study.arms, rows, tuple(maps))
 
 
 def _claims(item: MapEntry, row: pd.Series, study: Study) -> bool:
@@ -466,7 +480,8 @@ def product_of(row: Mapping[str, Any]) -> str:
     source, text = str(row["cell_source"]), str(row["product"])
     lower = text.lower()
     by_name = {name.lower(): name for name in PRODUCTS}
-    for name in (lower, source.lower().removeprefix("engineered-")):
+    engineered = source.lower().removeprefix("engineered-")
+    for name in (lower, engineered if engineered != source.lower() else ""):
         if name in by_name:
             return by_name[name]
     for pattern, name in (
@@ -515,7 +530,7 @@ def _untreated(patient: PatientEntry, arms: dict[str, ArmEntry], drug: str = "")
 def _healthy(patient: PatientEntry, arms: dict[str, ArmEntry]) -> str:
     if patient.disease == "healthy":
         return _untreated(patient, arms)
-    arms.setdefault("healthy", ArmEntry(name="healthy", patient={"disease": "healthy", "onset": "0d"}))
+    arms.setdefault("healthy", ArmEntry(name="healthy", patient=PatientEntry(disease="healthy", onset="0d")))
     return "healthy"
 
 

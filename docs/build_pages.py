@@ -25,9 +25,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mscrenal.calibration import Posterior, shipped_posterior
+from mscrenal.calibration import Posterior, prior_draws, shipped_posterior
 from mscrenal.calibration import draws as parameter_draws
-from mscrenal.calibration import prior_draws
 from mscrenal.calibration.assess import coverage_by, predictive_checks
 from mscrenal.calibration.evidence import TABLES, evidence_hash
 from mscrenal.calibration.rivals import compare_loo, fit_rivals
@@ -419,7 +418,14 @@ def _densities(rows: pd.DataFrame, left_out: pd.DataFrame) -> str:
                 f"{loo['bad_k']:.0%} of rows (largest k {loo['largest_k']:.1f})",
             )
         )
-    headings = ("Model", "Held out", "Model less rival", "Fitted rows, PSIS-LOO", "Model less rival", "Pareto k > 0.7")
+    headings = (
+        "Model",
+        "Held out",
+        "Model less rival",
+        "Fitted rows, PSIS-LOO",
+        "Model less rival",
+        "Pareto k > 0.7",
+    )
     return table(headings, lines)
 
 

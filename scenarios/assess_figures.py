@@ -72,7 +72,9 @@ def _row(axes: Axes, y: float, row: dict[str, object]) -> None:
     x = place(observed)
     marker = "<" if x < -REACH else ">" if x > REACH else ("o" if good else "X")
     colour = INSIDE if good else OUTSIDE
-    axes.plot([np.clip(x, -0.97 * REACH, 0.97 * REACH)], [y], marker, color=colour, ms=5, mec="white", mew=0.4)
+    axes.plot(
+        [np.clip(x, -0.97 * REACH, 0.97 * REACH)], [y], marker, color=colour, ms=5, mec="white", mew=0.4
+    )
     unit = nice_unit(str(row["unit"]))
     said = f"{observed:.3g} for {middle:.3g} ({ends[0]:.3g} to {ends[3]:.3g}) {unit}"
     axes.text(1.02, y, said, transform=across, va="center", size=7, color="#333333")
@@ -92,8 +94,14 @@ def pit_figure(rows: pd.DataFrame, title: str) -> Figure:
         low, high = pit_band(len(pit))
         axes.axhspan(low, high, color="#e4e4e4", lw=0)
         axes.axhline(len(pit) / PIT_BINS, color=FAINT, lw=0.9)
-        axes.hist(pit, bins=np.linspace(0, 1, PIT_BINS + 1), color=INSIDE, edgecolor="white", alpha=0.85)
-        axes.set(xlabel="share of the predictive distribution below the published value", ylabel="rows", xlim=(0, 1))
+        axes.hist(
+            pit, bins=[k / PIT_BINS for k in range(PIT_BINS + 1)], color=INSIDE, edgecolor="white", alpha=0.85
+        )
+        axes.set(
+            xlabel="share of the predictive distribution below the published value",
+            ylabel="rows",
+            xlim=(0, 1),
+        )
         axes.set_title(title)
     return figure
 
@@ -124,9 +132,18 @@ def coverage_figure(rows: pd.DataFrame, title: str, column: str = "class") -> Fi
             for y, (share, n) in enumerate(zip(shares, counts, strict=True)):
                 low, high = wilson(share, int(n))
                 axes.plot([low, high], [y + shift] * 2, color=colour, lw=1.2)
-                axes.plot([share], [y + shift], marker, color=colour, ms=5, label=f"{nominal:.0%}" if y == 0 else None)
+                axes.plot(
+                    [share],
+                    [y + shift],
+                    marker,
+                    color=colour,
+                    ms=5,
+                    label=f"{nominal:.0%}" if y == 0 else None,
+                )
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlim=(-0.03, 1.03), ylim=(len(names) - 0.5, -0.6), xlabel="share of rows inside the interval")
+        axes.set(
+            xlim=(-0.03, 1.03), ylim=(len(names) - 0.5, -0.6), xlabel="share of rows inside the interval"
+        )
         axes.tick_params(axis="y", length=0, colors=INK)
         axes.set_title(title)
         axes.legend(loc="lower left", title="interval")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +14,21 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mscrenal.calibration.assess import DRAWS, Assessment, AssessmentError, coverage_by, held_out_studies
-from mscrenal.calibration.assess import validate as assess
 from mscrenal.calibration.evidence import TABLES, evidence_hash, read_table
 from mscrenal.calibration.observations import observe
-from mscrenal.calibration.posterior import Posterior, read_posterior, shipped_posterior
+from mscrenal.calibration.posterior import Posterior, PosteriorError, read_posterior, shipped_posterior
 from mscrenal.calibration.studies import read_studies, studies
-from mscrenal.calibration.unseen import Mapped, map_rows
+from mscrenal.calibration.unseen import AssessmentError, Mapped, map_rows
 from mscrenal.scenarios.results import Result, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from mscrenal.calibration.assess import Assessment
+
 __all__ = ["ValidateResult", "validate"]
 
+DRAWS = 400
 INTERVAL = {"ci50": ("low50", "high50"), "ci90": ("low90", "high90")}
 
 
@@ -65,6 +67,8 @@ class ValidateResult(Result):
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """Rows, coverage by class and study, skipped rows."""
+        from mscrenal.calibration.assess import coverage_by
+
         return {
             "validate": self.table,
             "coverage_by_class": coverage_by(self.table, "class"),
@@ -124,6 +128,8 @@ class ValidateResult(Result):
 
     def to_json(self) -> dict[str, Any]:
         """`rows, used, skipped[], coverage50, coverage90, z_rms, elpd…, per_row[]` of the interface."""
+        from mscrenal.calibration.assess import coverage_by
+
         per_row = []
         for record in self.table.to_dict("records"):
             line = {k: v for k, v in record.items() if k not in ("low50", "high50", "low90", "high90")}
@@ -172,8 +178,7 @@ def validate(
     draws : int
         Posterior draws, 20 or more.
     rivals : bool
-        Whether to fit "no MSC effect" and "pooled meta-analytic effect" for comparison (half a minute; needs the extra
-        ``calibrate``).
+        Whether to fit "no MSC effect" and "pooled meta-analytic effect" for comparison (half a minute).
 
     Raises
     ------
@@ -182,8 +187,15 @@ def validate(
     PosteriorError
         For a posterior that is none, is damaged, or belongs to another model.
     AssessmentError
-        For options that do not go together.
+        For options that do not go together, and without the extra ``calibrate``.
     """
+    if find_spec("pymc") is None:
+        raise AssessmentError(
+            "validate needs the probability model of the calibration, and PyMC is not there. "
+            'Install the extra that brings it: pip install "mscrenal[calibrate]".'
+        )
+    from mscrenal.calibration.assess import validate as assess
+
     found = shipped_posterior() if posterior is None else posterior
     if not isinstance(found, Posterior):
         found = read_posterior(found)
@@ -192,9 +204,18 @@ def validate(
     mapped, n_rows, title = _held_out() if file is None else _of_file(Path(file), studies_file)
     others, note = _rivals(found, draws, seed, workers) if rivals and mapped.data else (None, "")
     assessment = assess(
-        mapped.data, mapped.studies, found, n=draws, seed=seed, workers=workers, rivals=others, progress=progress
+        mapped.data,
+        mapped.studies,
+        found,
+        n=draws,
+        seed=seed,
+        workers=workers,
+        rivals=others,
+        progress=progress,
     )
-    skipped = [{"row": s.row, "study": s.study, "endpoint": s.endpoint, "reason": s.reason} for s in mapped.skipped]
+    skipped = [
+        {"row": s.row, "study": s.study, "endpoint": s.endpoint, "reason": s.reason} for s in mapped.skipped
+    ]
     return ValidateResult(
         command="validate",
         title=title,
@@ -207,6 +228,8 @@ def validate(
 
 
 def _held_out() -> tuple[Mapped, int, str]:
+    from mscrenal.calibration.assess import held_out_studies
+
     given = held_out_studies()
     data = tuple(observe(given.values()))
     mine = {d.study: given[d.study] for d in data}
@@ -216,19 +239,20 @@ def _held_out() -> tuple[Mapped, int, str]:
 def _of_file(path: Path, studies_file: str | os.PathLike[str] | None) -> tuple[Mapped, int, str]:
     table = path.stem if path.stem in TABLES else ""
     rows = read_table(path, table=table)
-    own = [] if studies_file is None else read_studies(studies_file, rows)
+    own = [] if studies_file is None else read_studies(Path(studies_file), rows)
     mapped = map_rows(rows, studies().values(), own)
     return mapped, len(rows), f"{path.name} beside the posterior predictive"
 
 
 def _rivals(posterior: Posterior, draws: int, seed: int, workers: int | None) -> tuple[Any, str]:
-    """The rivals; without PyTensor none, and a sentence that says so."""
+    """The rivals, or why there are none: a hand-made posterior may hold rows that the package does not."""
+    from mscrenal.calibration.inference import ModeError
+    from mscrenal.calibration.rivals import fit_rivals
+
     try:
-        from mscrenal.calibration import inference  # noqa: F401 (whether it is there)
-        from mscrenal.calibration.rivals import fit_rivals
-    except ImportError as error:
+        return fit_rivals(posterior, n=draws, seed=seed, workers=workers), ""
+    except (ModeError, PosteriorError) as error:
         return None, f"The rivals are not computed: {error}"
-    return fit_rivals(posterior, n=draws, seed=seed, workers=workers), ""
 
 
 def _with_roles(found: Assessment, posterior: Posterior) -> Assessment:
@@ -236,12 +260,10 @@ def _with_roles(found: Assessment, posterior: Posterior) -> Assessment:
     seen = {str(n) for n in posterior.data["row"].values}
     names = found.rows["table"].astype(str) + ":" + found.rows["row"].astype(str)
     rows = found.rows.assign(fitted=[bool(n in seen) for n in names])
-    return Assessment(rows, found.skipped, found.failures, found.n_failed)
+    return replace(found, rows=rows)
 
 
-def _provenance(
-    posterior: Posterior, mapped: Mapped, draws: int, seed: int, note: str
-) -> dict[str, Any]:
+def _provenance(posterior: Posterior, mapped: Mapped, draws: int, seed: int, note: str) -> dict[str, Any]:
     try:
         package = version("mscrenal")
     except PackageNotFoundError:

@@ -219,3 +219,50 @@ def test_asking_for_what_is_not_there_offers_the_nearest(ask, says):
 def test_a_study_may_stand_in_several_tables():
     assert set(evidence.find("packham2016")["study_id"]) == {"packham2016"}
     assert evidence.study_ids() == frozenset(evidence.load()["study_id"])
+
+
+@pytest.mark.parametrize(
+    ("spread", "kind", "allowed"),
+    [("-1", "SD", "0 or more"), ("-0.1", "SE", "0 or more"), ("0.8", "GSD", "1 or more")],
+)
+def test_a_spread_below_what_its_type_can_be_is_an_error(tmp_path, spread, kind, allowed):
+    path = written(tmp_path, GOOD | {"spread": spread, "spread_type": kind})
+    with pytest.raises(
+        evidence.EvidenceError, match=f"mine.csv:2, column 'spread': '{spread}' as {kind}.*{allowed}"
+    ):
+        evidence.read_table(path)
+
+
+def test_a_spread_without_a_type_is_read(tmp_path):
+    row = evidence.read_table(written(tmp_path, GOOD | {"spread": "2.5", "spread_type": ""})).iloc[0]
+    assert (row["spread_value"], row["spread_type"]) == (2.5, "")
+
+
+def test_a_row_that_stands_twice_is_an_error_that_names_both_lines(tmp_path):
+    path = written(tmp_path, GOOD, GOOD | {"time_week": "24"}, GOOD | {"locator": "figure 3"})
+    with pytest.raises(
+        evidence.EvidenceError, match=r"mine.csv:4: the same observation as line 2 .*'packham2016'.*egfr"
+    ):
+        evidence.read_table(path)
+
+
+@pytest.mark.parametrize(
+    "column", ["arm", "time_week", "endpoint", "statistic", "effect_type", "dose_value", "value"]
+)
+def test_rows_that_differ_in_what_was_measured_are_two(tmp_path, column):
+    other = {"arm": "control", "endpoint": "mgfr", "statistic": "mean", "effect_type": "absolute"}.get(
+        column, "7"
+    )
+    assert len(evidence.read_table(written(tmp_path, GOOD, GOOD | {column: other}))) == 2
+
+
+def test_every_shipped_row_that_may_stand_twice_still_does():
+    for group in tomllib.loads((evidence.EVIDENCE_FOLDER / "exceptions.toml").read_text(encoding="utf-8"))[
+        "repeated"
+    ]:
+        rows = evidence.load(group["table"])
+        mine = rows[
+            (rows["study_id"] == group["study_id"]) & rows.duplicated(list(loader.IDENTITY), keep=False)
+        ]
+        assert set(mine["endpoint"]) == set(group["endpoints"])
+        assert len(group["reason"]) > 40

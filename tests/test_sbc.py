@@ -48,9 +48,9 @@ def small() -> tuple[Problem, Tangent]:
 
 
 def test_the_probability_of_the_ranks_is_that_of_simulation():
-    """Exact recursion against ten thousand samples of uniform ranks."""
-    rng, levels, n = np.random.default_rng(1), 20, 60
-    seen = np.array([ecdf_p(rng.integers(0, levels, n), levels) for _ in range(1500)])
+    """Exact recursion against samples of uniform ranks."""
+    rng, levels, n = np.random.default_rng(1), 10, 40
+    seen = np.array([ecdf_p(rng.integers(0, levels, n), levels) for _ in range(600)])
     for alpha in (0.05, 0.2, 0.5):
         # Counts are whole numbers, so that the level is met from below.
         share = (seen <= alpha).mean()
@@ -84,21 +84,21 @@ def test_ranks_that_are_not_uniform_are_rejected(shape):
 def test_simulated_data_have_the_spread_of_the_probability_model():
     problem, tangent = small()
     fitter = Fitter(problem, tangent, Settings())
-    seen = np.array([fitter.simulate(k)[1] for k in range(4000)])
+    seen = np.array([fitter.simulate(k)[1] for k in range(1500)])
     residual = 0.7 * CLASSES["gfr"].residual
     spread = np.sqrt(2.0 * (ERROR**2 + np.exp(2 * 0.5**2) * residual**2) + (tangent.jacobian[:14] ** 2).sum(axis=1))
-    assert seen[:, :14].std(axis=0) == pytest.approx(spread, rel=0.12)
+    assert seen[:, :14].std(axis=0) == pytest.approx(spread, rel=0.2)
 
 
 def test_a_right_model_is_not_rejected_and_one_with_too_small_residuals_is():
     """The same fits, of data as the model has them, and of data with twice the noise."""
     problem, tangent = small()
+    short = Settings(tune=80, draws=99, thin=1)
     right, wrong = (
-        uniformity(run(problem, tangent, 60, settings=s), s.ranks)
-        for s in (Settings(tune=120, draws=198, thin=2), Settings(tune=120, draws=198, thin=2, noise=2.0))
+        uniformity(run(problem, tangent, 25, settings=s), s.ranks) for s in (short, replace(short, noise=2.0))
     )
     assert not right["rejected"].any(), right
-    assert {"parameter: nephron_loss_rate", "parameter: lung_trapping"} & set(wrong.loc[wrong["rejected"], "quantity"])
+    assert {"hyper: residual, gfr", "log likelihood"} <= set(wrong.loc[wrong["rejected"], "quantity"])
 
 
 def test_a_run_that_was_killed_goes_on_and_gives_the_same_ranks(tmp_path):
