@@ -318,7 +318,7 @@ def _sensitivity_table(result: Any, brief: bool) -> TextTable:
     return TextTable(result.title, headings, tuple(rows), frozenset({0, 1} if names else {0, 3}), note)
 
 
-WORST_ROWS = 12  # on a terminal
+WORST_ROWS, MOST_REASONS = 12, 12  # on a terminal
 
 
 def _validate_tables(result: Any, brief: bool) -> list[TextTable]:
@@ -351,11 +351,13 @@ def _validate_tables(result: Any, brief: bool) -> list[TextTable]:
     listed = sorted(reasons.items(), key=lambda item: -len(item[1]))
     told = tuple(
         (shorten(reason, 150, placeholder=" …") if brief else reason, str(len(lines)), _lines(lines))
-        for reason, lines in listed
+        for reason, lines in (listed[:MOST_REASONS] if brief else listed)
     )
     if told:
         title = f"{len(result.skipped)} rows skipped"
-        made.append(TextTable(title, ("Reason", "Rows", "Lines of the file"), told, frozenset({0, 2})))
+        left = len(listed) - len(told)
+        more = f"{left} more reasons: --json, --out." if left else ""
+        made.append(TextTable(title, ("Reason", "Rows", "Lines of the file"), told, frozenset({0, 2}), more))
     if n_fitted := int(table["fitted"].sum()) if len(table) else 0:
         note = f"{n_fitted} of these rows stood in the likelihood of this posterior: of them this is no validation."
         made[0] = replace(made[0], note=f"{made[0].note} {note}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,7 +124,12 @@ def _dense_arms(problem: Problem) -> list[Simulated]:
         grid = np.unique(np.concatenate([np.linspace(0.0, last, DENSE), sorted(days)]))
         out.append(
             Simulated(
-                arm.patient, arm.doses, arm.courses, tuple(grid), tuple(sorted(observables)), name=f"{study}: {name}"
+                arm.patient,
+                arm.doses,
+                arm.courses,
+                tuple(grid),
+                tuple(sorted(observables)),
+                name=f"{study}: {name}",
             )
         )
     return out
@@ -228,7 +233,10 @@ def practice(problem: Problem, tangent: Tangent, u: np.ndarray, density: Density
     covariance = np.linalg.inv(precision)[np.ix_(at, at)]
     conditional = 1.0 / np.sqrt(np.diag(precision)[at])
     values, vectors = np.linalg.eigh(covariance)
-    rows = [(float(np.sqrt(v)), _words(problem.names, vector)) for v, vector in zip(values, vectors.T, strict=True)]
+    rows = [
+        (float(np.sqrt(v)), _words(problem.names, vector))
+        for v, vector in zip(values, vectors.T, strict=True)
+    ]
     return Practice(covariance, conditional, pd.DataFrame(rows, columns=["sd", "combination"]))
 
 
@@ -305,7 +313,10 @@ def identifiability(
     x = density.coordinates(u)
     found = ready.predictions(workers)(x)
     tangent = Tangent(x, found.values, found.jacobian)
-    structural, practical = structure(problem, seed=seed, workers=workers), practice(problem, tangent, u, density)
+    structural, practical = (
+        structure(problem, seed=seed, workers=workers),
+        practice(problem, tangent, u, density),
+    )
     profiles = _profiles(density, tangent, u)
     verdicts, z = posterior.provenance.get("verdicts", {}), posterior.flat("z")
     rows: list[dict[str, Any]] = []
@@ -341,7 +352,9 @@ def _median_point(problem: Problem, posterior: Posterior, density: Density) -> n
     u = np.zeros(density.size)
     sizes = np.median(posterior.flat("hyper"), axis=0)
     declared = [HYPER[name] for name in problem.hyper]
-    u[density.blocks["hyper"]] = [np.log(s / h.median) / h.sigma for s, h in zip(sizes, declared, strict=True)]
+    u[density.blocks["hyper"]] = [
+        np.log(s / h.median) / h.sigma for s, h in zip(sizes, declared, strict=True)
+    ]
     size = dict(zip(problem.hyper, sizes, strict=True))
     z = np.median(posterior.flat("z"), axis=0)
     for k, name in enumerate(problem.names):
@@ -369,7 +382,11 @@ def _profiles(density: Density, tangent: Tangent, u: np.ndarray) -> list[tuple[f
 
     density.put(tangent)
     found = minimize(
-        lambda v: tuple(-part for part in density.linear(v)), u, jac=True, method="L-BFGS-B", options={"maxiter": 500}
+        lambda v: tuple(-part for part in density.linear(v)),
+        u,
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 500},
     )
     around = laplace(density, found.x)
     covariance = around.factor @ around.factor.T
@@ -387,7 +404,7 @@ def _crossings(at: np.ndarray, fall: np.ndarray) -> tuple[float, float]:
     middle = len(at) // 2
 
     def side(order: range) -> float:
-        for a, b in zip(order[:-1], order[1:], strict=True):
+        for a, b in pairwise(order):
             if fall[b] >= PROFILE_DROP:
                 share = (PROFILE_DROP - fall[a]) / (fall[b] - fall[a])
                 return float(at[a] + share * (at[b] - at[a]))

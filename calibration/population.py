@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
 from mscrenal.calibration.observations import Datum
@@ -29,8 +29,8 @@ RTOL, ATOL = 1e-5, 1e-8
 def virtual_patients(study: Study, arm: Arm, n: int = PATIENTS) -> list[Patient]:
     """Patients around an arm's typical one: covariates with the printed spreads, random effects on top.
 
-    Covariates are independent, normal (``egfr = 12.0``) or log-normal (``uacr_gsd = 2.5``), and kept within the
-    ranges of `COVARIATES`; patient j is the same in all arms of the study but for the arm's own covariates.
+    Covariates are independent, normal (``egfr = 12.0``) or log-normal (``uacr_gsd = 2.5``), cut to the study's limits
+    or to the ranges of `COVARIATES`; patient j is the same in all arms of the study but for the arm's own covariates.
     """
     spreads: dict[str, tuple[float, bool]] = {}
     for name, size in study.entry.sd.items():
@@ -47,17 +47,28 @@ def virtual_patients(study: Study, arm: Arm, n: int = PATIENTS) -> list[Patient]
         changed = {}
         for name, (size, geometric) in spreads.items():
             centre = float(getattr(arm.patient, name))
-            value = (
-                centre * math.exp(math.log(size) * z[name][j]) if geometric else centre + size * z[name][j]
-            )
-            low, high = COVARIATES[name].low, COVARIATES[name].high
-            changed[name] = min(max(value, low * 1.01), high * 0.99)
+            whole = COVARIATES[name].low, COVARIATES[name].high
+            low, high = study.entry.limits.get(name, whole)
+            if geometric:
+                logs = math.log(centre), math.log(size), math.log(low), math.log(high)
+                value = math.exp(_cut(z[name][j], *logs))
+            else:
+                value = _cut(z[name][j], centre, size, low, high)
+            changed[name] = min(max(value, whole[0]), whole[1])
         eta = {name: effect.sd * float(z[name][j]) for name, effect in RANDOM_EFFECTS.items()}
         try:
             out.append(arm.patient.replace(**changed, eta=eta))
         except PatientError:
             out.append(arm.patient.replace(eta=eta))
     return out
+
+
+def _cut(z: float, centre: float, size: float, low: float, high: float) -> float:
+    """The quantile of a normal distribution cut to (low, high) that `z` is of the whole one."""
+    below, above = ndtr((low - centre) / size), ndtr((high - centre) / size)
+    if above - below < 1e-9:
+        return min(max(centre, low), high)
+    return float(centre + size * ndtri(below + (above - below) * ndtr(z)))
 
 
 def population_offset(

@@ -23,7 +23,18 @@ __all__ = ["ALWAYS", "CONTRACTION", "blind_spots", "screen", "select"]
 # Narrowing of the standard deviation below which a parameter keeps its prior.
 CONTRACTION = 0.05
 # What the question is about is sampled whatever the screening says.
-ALWAYS = (POTENCY, "species.human.translation", "memory_decay", "crowding")
+ALWAYS = (
+    POTENCY,
+    "species.human.translation",
+    "memory_decay",
+    "crowding",
+    "cytoprotection_on_slit_synthesis",
+    "cytoprotection_on_nephron_loss",
+    "immunomodulation_on_autoimmunity_synthesis",
+    "immunomodulation_on_m1_recruitment",
+    "metabolic_on_insulin_sensitivity_synthesis",
+    "metabolic_on_beta_cells_synthesis",
+)
 # Of a row's own spread: a derivative this small, everywhere looked at, does not matter to a sampler's path.
 NEGLIGIBLE = 2e-3
 LOOKS = 6

@@ -180,6 +180,7 @@ class StudyEntry(_Entry):
     shares_patients_with: tuple[str, ...] = ()
     patient: PatientEntry | None = None
     sd: dict[str, float] = Field(default_factory=dict)
+    limits: dict[str, tuple[float, float]] = Field(default_factory=dict)
     arm: tuple[ArmEntry, ...] = ()
     map: tuple[MapEntry, ...] = ()
 
@@ -199,6 +200,11 @@ class StudyEntry(_Entry):
         for name in self.sd:
             if name not in spreads:
                 raise ValueError(f"sd: no covariate {name!r}.{nearest(name, spreads)}")
+        for name, (low, high) in self.limits.items():
+            if name not in COVARIATES:
+                raise ValueError(f"limits: no covariate {name!r}.{nearest(name, COVARIATES)}")
+            if not low < high:
+                raise ValueError(f"limits: {name} = [{low:g}, {high:g}]. Give [lowest, highest]")
         return self
 
 

@@ -25,10 +25,10 @@ from mscrenal.model.text import ScenarioError, format_dose, parse_dose
 
 __all__ = [
     "COVARIATE_OF",
-    "AssessmentError",
     "DISEASE_RULES",
     "DRUG_RULES",
     "ENDPOINT_OF",
+    "AssessmentError",
     "Mapped",
     "Skipped",
     "map_rows",

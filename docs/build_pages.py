@@ -1,9 +1,10 @@
 """Write the pages and pictures that hold results, from runs of the package itself.
 
-    python docs/build_pages.py [readme] [facts] [behaviours] [evidence] [validation] [--draws N]
+    python docs/build_pages.py [readme] [facts] [behaviours] [evidence] [validation] [identifiability] [calibration]
+        [--draws N]
 
 Without a name, all of them: the table and the picture of README.md, docs/facts.md, docs/behaviours.md,
-docs/evidence.md and docs/validation.md. Each ends with a stamp of what it was computed with, the model and the priors (of the page of
+docs/evidence.md, docs/validation.md, docs/identifiability.md, and what docs/calibration.md says of the posterior. Each ends with a stamp of what it was computed with, the model and the priors (of the page of
 evidence: the tables and what is said of their studies); a test compares it with the package, so that a page cannot
 outlive its numbers.
 """
@@ -28,9 +29,12 @@ from matplotlib.figure import Figure
 from mscrenal.calibration import Posterior, prior_draws, shipped_posterior
 from mscrenal.calibration import draws as parameter_draws
 from mscrenal.calibration.assess import coverage_by, predictive_checks
+from mscrenal.calibration.calibrate import prepare
 from mscrenal.calibration.evidence import TABLES, evidence_hash
+from mscrenal.calibration.identifiability import Identifiability, Structure, identifiability
 from mscrenal.calibration.rivals import compare_loo, fit_rivals
 from mscrenal.calibration.studies import ROLES, SPLIT_FILE, STUDY_FOLDER, Study, held_out, roles, studies
+from mscrenal.model import sampled_parameters
 from mscrenal.model.kernels import compiled
 from mscrenal.scenarios import compare, facts, validate
 from mscrenal.scenarios.assess_figures import coverage_figure
@@ -512,6 +516,182 @@ def write_validation(n: int) -> None:
     (ROOT / "docs" / "validation.md").write_text(page, encoding="utf-8")
 
 
+# --------------------------------------------------------------------------- identifiability
+
+STRONGEST = 12  # combinations of parameters shown
+
+
+def posterior_stamp(posterior: Posterior) -> str:
+    """Twelve digits that change with the posterior."""
+    told = json.dumps(dict(posterior.provenance), sort_keys=True)
+    return hashlib.sha256(told.encode() + posterior.flat("z").astype(np.float32).tobytes()).hexdigest()[:12]
+
+
+def _structure_words(found: Structure) -> str:
+    n, singular = len(found.names), found.singular_values[:, -1] / found.singular_values[:, 0]
+    ranks = ", ".join(map(str, found.ranks))
+    if found.full:
+        return (
+            f"The rank is full ({n} of {n}; at the points {ranks}): all {n} calibrated parameters are locally identifiable. The "
+            f"smallest singular value is {singular.min():.0e} of the largest, where the error of the derivatives is about 1e-7. "
+            f"Brun's collinearity index of all together is {found.collinearity:.0f}; sets above 10 to 15 cannot be told apart "
+            "with realistic noise, which is what the priors are for."
+        )
+    blind = [f"`{name}`" for name, share in found.blind.items() if share > 1e-3]
+    return (
+        f"The rank is {max(found.ranks)} of {n} (at the points {ranks}). Even perfect data of this kind fix {', '.join(blind)} "
+        "only in combination: the model turns them into one number in every arm that was fitted. The prior tells them apart, "
+        "and predictions that need only the combination are not harmed."
+    )
+
+
+def identifiability_page(posterior: Posterior, found: Identifiability) -> str:
+    """What can be told by structure, by the rows, and by the posterior."""
+    practical, structural = found.practice, found.structure
+    pairs = [
+        (
+            f"`{r['first']}`",
+            f"`{r['second']}`",
+            "exact" if r["collinearity"] > 1e4 else f"{r['collinearity']:.0f}",
+        )
+        for r in structural.pairs.head(STRONGEST).to_dict("records")
+    ]
+    directions = [
+        (f"{r['sd']:.2f}", f"`{r['combination']}`")
+        for r in practical.directions.head(STRONGEST).to_dict("records")
+    ]
+    rows = [
+        (
+            f"`{r['parameter']}`",
+            r["structural"],
+            f"{r['sd_if_alone']:.2f}",
+            f"{r['sd_from_rows']:.2f}",
+            f"{r['contraction']:.0%}",
+            r["verdict"],
+            f"{r['low']:+.1f} to {r['high']:+.1f}",
+            f"{r['profile_low']:+.1f} to {r['profile_high']:+.1f}",
+        )
+        for r in found.table.sort_values("contraction", ascending=False).to_dict("records")
+    ]
+    headings = (
+        "Parameter",
+        "Structure",
+        "SD if alone",
+        "SD from rows",
+        "Contraction",
+        "Verdict",
+        "Posterior, 90 %",
+        "Profile, 90 %",
+    )
+    kept = len(sampled_parameters()) - len(posterior.parameters)
+    parts = [
+        "# What the evidence can tell",
+        GENERATED,
+        f"{len(posterior.parameters)} of the model's {len(sampled_parameters())} uncertain numbers were sampled; no row can "
+        f"narrow the other {kept} by 5 %, and they keep their prior ([how](calibration.md)). Numbers below are on the scale on "
+        "which each prior is standard normal: an SD of 1 is the prior's.",
+        "## By the structure of the model",
+        "Could data without noise fix the parameters, near a point? All fitted arms, all observables fitted in them, "
+        "observed densely; derivatives by forward sensitivities at five random points of the prior; rank of the "
+        "sensitivity matrix by singular values ([Stigter 2015](https://doi.org/10.1016/j.automatica.2015.05.004)), "
+        "collinearity by [Brun 2001](https://doi.org/10.1029/2000WR900350).",
+        _structure_words(structural),
+        *(
+            [
+                "Pairs that nearly compensate each other (index above 5 at every point):",
+                table(("", "", "Collinearity"), pairs),
+            ]
+            if pairs
+            else []
+        ),
+        "## By the rows there are",
+        "The information in the rows as they are, with their errors, heavy tails, levels, potencies of studies and biases, at "
+        f"the medians of the posterior. It takes away {practical.informed:.1f} parameters' worth of the prior's variance. The "
+        "combinations known best:",
+        table(("SD", "Combination"), directions),
+        "## Parameter by parameter",
+        "*SD if alone*: from the rows, if all other parameters were known. *SD from rows*: with all others free; where it is "
+        "much larger, the parameter is tied to others. *Profile*: where the log density, the others following, has fallen by "
+        "1.35; by the tangent of the predictions, so that a profile unlike the posterior's interval tells of curvature, of "
+        "skewness, or of a parameter whose likelihood is flat.",
+        table(headings, rows),
+    ]
+    return _stamped("\n\n".join(parts), posterior_stamp(posterior))
+
+
+def write_identifiability(_: int) -> None:
+    """The page of identifiability, of the posterior that ships."""
+    posterior = shipped_posterior()
+    page = identifiability_page(posterior, identifiability(posterior, prepare()))
+    (ROOT / "docs" / "identifiability.md").write_text(page, encoding="utf-8")
+
+
+# --------------------------------------------------------------------------- calibration
+
+SBC = ROOT / "docs" / "sbc.json"  # summary.json of `python -m mscrenal.calibration.sbc`
+
+
+def calibration_block(posterior: Posterior) -> str:
+    """What the page of the calibration says of the posterior that ships."""
+    told, found = posterior.provenance, posterior.provenance["diagnostics"]
+    verdicts = pd.Series([v["verdict"] for v in told["verdicts"].values()]).value_counts()
+    rows = [
+        ("Likelihood", f"{told['rows']} rows of {told['studies']} studies"),
+        ("Sampled", f"{count(len(posterior.parameters), 'parameter')} of {len(sampled_parameters())}, {len(posterior.hyper_names)} "
+         f"hyper-parameters, {posterior.data.sizes['level_name']} levels and {posterior.data.sizes['study_name']} potencies of studies"),
+        ("Sampler", told["sampler"]),
+    ]  # fmt: skip
+    if not told.get("draft"):
+        rows += [
+            ("Divergences", str(found["divergences"])),
+            ("Largest R-hat", f"{found['rhat_max']:.4f}"),
+            (
+                "Smallest effective sample size",
+                f"{found['ess_bulk_min']:.0f} bulk, {found['ess_tail_min']:.0f} tail",
+            ),
+        ]
+    for key, name in (
+        ("pareto_k", "Pareto k of the engine's weights"),
+        ("weight_ess", "Effective sample size of the weights"),
+        ("simulations", "Evaluations of the engine"),
+        ("minutes", "Minutes"),
+    ):
+        if found.get(key) is not None:
+            rows.append((name, number(float(found[key]), 3)))
+    rows.append(("Verdicts", "; ".join(f"{n} {verdict}" for verdict, n in verdicts.items())))
+    return _stamped(table(("", ""), rows), posterior_stamp(posterior))
+
+
+def sbc_block(told: Mapping[str, Any]) -> str:
+    """What the page says of the simulation-based calibration that was run."""
+    rejected = ", ".join(told["rejected"]) or "none"
+    return (
+        f"Run with {told['simulations']:,} simulated data sets ({told['rows']} rows of {told['studies']} studies, "
+        f"{told['free_variables']} free variables, {told['draws_per_fit']} nearly independent draws a fit): rejected of "
+        f"{told['quantities']} quantities: **{rejected}** (family level {told['family_level']:.1%}; smallest p of one test "
+        f"{told['smallest_p']['ecdf_p']:.2g} for the distribution functions, {told['smallest_p']['chi2_p']:.2g} for chi-square).\n\n"
+        "![ranks](figures/sbc.png)\n"
+    )
+
+
+def _filled(text: str, name: str, block: str) -> str:
+    """A page with the block of that name replaced."""
+    start, end = f"<!-- {name}: start -->", f"<!-- {name}: end -->"
+    before, _, rest = text.partition(start)
+    _, found, after = rest.partition(end)
+    assert found, f"the page has no block {name!r}"
+    return f"{before}{start}\n{block}{end}{after}"
+
+
+def write_calibration(_: int) -> None:
+    """Fill what docs/calibration.md says of the shipped posterior, and of the simulation-based calibration if it was run."""
+    page = ROOT / "docs" / "calibration.md"
+    text = _filled(page.read_text(encoding="utf-8"), "posterior", calibration_block(shipped_posterior()))
+    if SBC.exists():
+        text = _filled(text, "sbc", sbc_block(json.loads(SBC.read_text(encoding="utf-8"))))
+    page.write_text(text, encoding="utf-8")
+
+
 # --------------------------------------------------------------------------- command line
 
 PAGES: Mapping[str, tuple[Callable[[int], None], int]] = {
@@ -520,6 +700,8 @@ PAGES: Mapping[str, tuple[Callable[[int], None], int]] = {
     "behaviours": (write_behaviours, 200),
     "evidence": (write_evidence, 1),
     "validation": (write_validation, 400),
+    "identifiability": (write_identifiability, 1),
+    "calibration": (write_calibration, 1),
 }
 
 

@@ -146,7 +146,9 @@ def coverage_figure(rows: pd.DataFrame, title: str, column: str = "class") -> Fi
         )
         axes.tick_params(axis="y", length=0, colors=INK)
         axes.set_title(title)
-        axes.legend(loc="lower left", title="interval")
+        figure.legend(
+            *axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, title="interval"
+        )
     return figure
 
 

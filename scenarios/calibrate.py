@@ -123,9 +123,7 @@ def calibrate(
     folder.mkdir(parents=True, exist_ok=True)
     if not draft:  # which has none that a sample would have to go on with
         _write_settings(folder, Wanted(settings.chains, settings.tune, settings.draws, settings.seed))
-    found = run(
-        folder, settings=settings, draft=draft, prepared=prepared, workers=workers, progress=progress
-    )
+    found = run(folder, settings=settings, draft=draft, prepared=prepared, workers=workers, progress=progress)
     file = str(folder / "posterior.nc")
     return CalibrateResult(
         **_headed("calibrate", found.posterior, file),
@@ -188,7 +186,9 @@ def _settings(folder: Path, given: Wanted) -> Wanted:
 def _write_settings(folder: Path, settings: Wanted) -> None:
     path = folder / SETTINGS
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"format": FORMAT, **asdict(settings)}, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(
+        json.dumps({"format": FORMAT, **asdict(settings)}, indent=1) + "\n", encoding="utf-8"
+    )
     temporary.replace(path)
 
 

@@ -22,15 +22,15 @@ LETTERS = 78  # of a label, one line
 LEFT, RIGHT = 5.0, 1.55  # inches for labels and numbers
 HEAD, GAP, FOOT = 1.2, 0.95, 0.7
 REACH = 3.5  # prior SDs either side
-COLOURS: Mapping[str, str] = dict(zip(VERDICTS, (OKABE_ITO[0], OKABE_ITO[2], OKABE_ITO[1], FAINT), strict=True))
+COLOURS: Mapping[str, str] = dict(
+    zip(VERDICTS, (OKABE_ITO[0], OKABE_ITO[2], OKABE_ITO[1], FAINT), strict=True)
+)
 
 
 def intervals(result: PosteriorResult) -> Figure:
     """Prior and posterior intervals, the most narrowed on top; parameters of the probability model below."""
     model = sorted(result.records, key=lambda r: -r["contraction"])
-    hyper = sorted(
-        (r for r in result.hyper_records if "prior_sd" in r), key=lambda r: -r["contraction"]
-    )
+    hyper = sorted((r for r in result.hyper_records if "prior_sd" in r), key=lambda r: -r["contraction"])
     height = HEAD + ROW * len(model) + (GAP + ROW * len(hyper) if hyper else 0.0) + FOOT
     with house_style():
         page = _Page(10.4, height, Caption(result.title, result.band_note))

@@ -157,7 +157,9 @@ class PosteriorResult(Result):
         found = self.diagnostics
         if self.draft:
             return "a draft: a normal approximation around the mode"
-        weights = f", Pareto k of the weights {found['pareto_k']:.2f}" if found["pareto_k"] is not None else ""
+        weights = (
+            f", Pareto k of the weights {found['pareto_k']:.2f}" if found["pareto_k"] is not None else ""
+        )
         return (
             f"{found['divergences']} divergences, largest R-hat {found['rhat_max']:.3f}, smallest effective sample sizes "
             f"{found['ess_bulk_min']:.0f} (bulk) and {found['ess_tail_min']:.0f} (tail){weights}"
@@ -203,7 +205,9 @@ class PosteriorResult(Result):
                 }
             )
         order = list(dict.fromkeys([*_homes().values(), *OWNERS.values()]))
-        return tuple(sorted(out, key=lambda r: order.index(r["module"]) if r["module"] in order else len(order)))
+        return tuple(
+            sorted(out, key=lambda r: order.index(r["module"]) if r["module"] in order else len(order))
+        )
 
     @cached_property
     def hyper_records(self) -> tuple[dict[str, Any], ...]:

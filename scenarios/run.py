@@ -131,7 +131,9 @@ def run(
     """
     # Before anything is computed: a cluster that is not there is said at once.
     with executor_for(workers, cluster) as executor:
-        return _run(executor, scenario, _draws(draws, seed, source), seed, patients, observables, days, progress)
+        return _run(
+            executor, scenario, _draws(draws, seed, source), seed, patients, observables, days, progress
+        )
 
 
 def _run(
@@ -400,7 +402,9 @@ def provenance_of(scenario: Scenario, drawn: Draws, seed: int, patients: int) ->
 
 def origin_of(drawn: Draws) -> dict[str, Any]:
     """Where draws come from, for a result's provenance: the origin, and of a posterior what it is."""
-    return {"origin": drawn.origin} | ({"posterior": dict(drawn.source)} if drawn.origin == "posterior" else {})
+    return {"origin": drawn.origin} | (
+        {"posterior": dict(drawn.source)} if drawn.origin == "posterior" else {}
+    )
 
 
 # What decides how strongly cells act in people, whatever the product.

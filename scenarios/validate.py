@@ -271,7 +271,8 @@ def _provenance(posterior: Posterior, mapped: Mapped, draws: int, seed: int, not
     seen = {str(n) for n in posterior.data["row"].values}
     fitted = sum(f"{d.table}:{d.line}" in seen for d in mapped.data)
     given = {mapped.studies[d.study].arms[t.arm].product for d in mapped.data for t in d.terms} - {""}
-    learnt = {n.split(".")[1] for n in posterior.parameters if n.startswith("product.")}
+    potent = {str(n) for n in posterior.data["study_name"].values}
+    learnt = {arm.product for s in studies().values() if s.id in potent for arm in s.arms.values()}
     new = sorted(given - learnt)
     kept = ("version", "model_hash", "evidence_hash", "seed", "studies", "rows", "sampler", "draft")
     return {

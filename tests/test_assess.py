@@ -137,16 +137,16 @@ def mixtures(rows: int, n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def test_values_drawn_from_the_predictive_are_covered_as_often_as_the_intervals_say():
-    value, location, scale = mixtures(3000)
+    value, location, scale = mixtures(1500, 100)
     found = score(value, location, scale)
-    assert found.inside50.mean() == pytest.approx(0.5, abs=0.03)
-    assert found.inside90.mean() == pytest.approx(0.9, abs=0.02)
-    assert math.sqrt((found.z**2).mean()) == pytest.approx(1.0, abs=0.04)
+    assert found.inside50.mean() == pytest.approx(0.5, abs=0.04)
+    assert found.inside90.mean() == pytest.approx(0.9, abs=0.025)
+    assert math.sqrt((found.z**2).mean()) == pytest.approx(1.0, abs=0.06)
     assert stats.kstest(found.pit, "uniform").pvalue > 0.01
 
 
 def test_predictions_half_as_wide_as_they_should_be_cover_too_little():
-    value, location, scale = mixtures(2000)
+    value, location, scale = mixtures(600, 100)
     found = score(value, location.mean(0) + 0.5 * (location - location.mean(0)), 0.5 * scale)
     assert found.inside90.mean() < 0.8
     assert math.sqrt((found.z**2).mean()) > 1.4

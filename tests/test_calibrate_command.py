@@ -70,7 +70,13 @@ def test_json_holds_diagnostics_minutes_and_parameters(stand, tmp_path):
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
     told = {k: document[k] for k in ("divergences", "rhat_max", "ess_bulk_min", "ess_tail_min", "minutes")}
-    assert told == {"divergences": 0, "rhat_max": 1.004, "ess_bulk_min": 812, "ess_tail_min": 640, "minutes": 1.5}
+    assert told == {
+        "divergences": 0,
+        "rhat_max": 1.004,
+        "ess_bulk_min": 812,
+        "ess_tail_min": 640,
+        "minutes": 1.5,
+    }
     assert document["meets_the_bar"] is True
     first = document["parameters"][0]
     assert set(first["prior"]) == set(first["posterior"]) == {"median", "low", "high"}
@@ -108,7 +114,20 @@ def test_a_sample_below_the_bar_says_so(stand, tmp_path, monkeypatch):
 
 
 def test_settings_reach_the_sampler(stand, tmp_path):
-    run("--chains", "3", "--tune", "40", "--draws", "60", "--seed", "5", "--workers", "1", "--out", str(tmp_path / "r"))
+    run(
+        "--chains",
+        "3",
+        "--tune",
+        "40",
+        "--draws",
+        "60",
+        "--seed",
+        "5",
+        "--workers",
+        "1",
+        "--out",
+        str(tmp_path / "r"),
+    )
     settings = stand.calls[0]["settings"]
     assert (settings.chains, settings.tune, settings.draws, settings.seed) == (3, 40, 60, 5)
     assert stand.calls[0]["workers"] == 1
@@ -194,7 +213,9 @@ def test_out_and_resume_exclude_each_other(stand, tmp_path):
     assert "were both given; choose one" in one_line(result.stderr)
 
 
-@pytest.mark.parametrize("error", [JournalError("chain_0.journal is damaged"), ModeError("no mode after 40 problems")])
+@pytest.mark.parametrize(
+    "error", [JournalError("chain_0.journal is damaged"), ModeError("no mode after 40 problems")]
+)
 def test_what_the_calibration_refuses_is_one_message_and_exit_code_2(stand, tmp_path, error):
     stand.raises = error
     result = run("--out", str(tmp_path / "run"))
@@ -218,7 +239,9 @@ def test_an_interruption_leaves_with_130_and_says_how_to_go_on(stand, tmp_path):
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(stand, tmp_path, monkeypatch):
-    module = sys.modules["mscrenal.scenarios.calibrate"]  # the package's attribute of that name is the function
+    module = sys.modules[
+        "mscrenal.scenarios.calibrate"
+    ]  # the package's attribute of that name is the function
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "pymc" else object())
     result = run("--out", str(tmp_path / "run"))
     assert result.exit_code == 2

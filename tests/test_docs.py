@@ -17,6 +17,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from mscrenal.app.cli import main
+from mscrenal.calibration import shipped_posterior
 from mscrenal.calibration.evidence import load
 from mscrenal.scenarios import ScenarioError, load_scenario, schema
 from mscrenal.scenarios.endpoints import ENDPOINTS
@@ -241,3 +242,18 @@ def test_numbers_in_tables_have_two_digits_and_no_exponent():
     pages = generator()
     shown = [pages.number(value) for value in (0.0123, -4.56, 137.2, 1e-7, 0.0, float("nan"), None)]
     assert shown == ["0.012", "-4.6", "137", "0", "0", "–", "–"]
+
+
+@pytest.mark.parametrize("page", ["identifiability.md", "calibration.md"])
+def test_what_a_page_says_of_the_posterior_is_of_the_one_that_ships(page):
+    pages = generator()
+    found = re.search(r"<!-- computed with: (\w+) -->", (ROOT / "docs" / page).read_text(encoding="utf-8"))
+    mend = f"run: python docs/build_pages.py {page.removesuffix('.md')}"
+    assert found is not None, mend
+    assert found[1] == pages.posterior_stamp(shipped_posterior()), mend
+
+
+def test_the_block_of_a_page_is_replaced_and_the_rest_stays():
+    filled = generator()._filled
+    text = "a\n<!-- x: start -->\nold\n<!-- x: end -->\nb\n"
+    assert filled(text, "x", "new\n") == "a\n<!-- x: start -->\nnew\n<!-- x: end -->\nb\n"

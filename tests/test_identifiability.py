@@ -73,7 +73,9 @@ def of(study: str, *names: str) -> Problem:
 
 def test_from_people_alone_translation_and_half_effective_dose_are_one_number():
     """The model divides the one by the other; animals, who need no translation, tell them apart."""
-    found = structure(of("wang2014", "ec50_effect", "species.human.translation", "nephron_loss_rate"), workers=1)
+    found = structure(
+        of("wang2014", "ec50_effect", "species.human.translation", "nephron_loss_rate"), workers=1
+    )
     assert not found.full
     assert found.blind["ec50_effect"] == pytest.approx(0.5, abs=1e-3)
     assert found.blind["nephron_loss_rate"] < 1e-3

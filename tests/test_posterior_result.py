@@ -64,7 +64,9 @@ def test_parameters_stand_by_the_module_that_declares_them(result):
 def test_every_uncertain_parameter_is_either_moved_or_listed_as_keeping_its_prior(result):
     alone = result.by_prior_alone
     moved = [r["name"] for r in result.records if r["verdict"] != "by the prior alone"]
-    assert sorted([*alone["not_sampled"], *alone["sampled_not_moved"], *moved]) == sorted(sampled_parameters())
+    assert sorted([*alone["not_sampled"], *alone["sampled_not_moved"], *moved]) == sorted(
+        sampled_parameters()
+    )
     assert alone["sampled_not_moved"] == ["ec50_effect"]
     assert alone["n"] == len(sampled_parameters()) - len(PARAMETERS) + 1
 
@@ -115,7 +117,13 @@ def test_the_figure_has_a_row_for_each_parameter_the_most_narrowed_on_top(result
 def test_all_files_are_written_and_the_report_shows_the_figure(result, tmp_path):
     folder = result.save(tmp_path / "out", report=render)
     names = {p.name for p in folder.iterdir()}
-    assert {"parameters.csv", "hyper_parameters.csv", "by_prior_alone.csv", "posterior.svg", "report.html"} <= names
+    assert {
+        "parameters.csv",
+        "hyper_parameters.csv",
+        "by_prior_alone.csv",
+        "posterior.svg",
+        "report.html",
+    } <= names
     kept = pd.read_csv(folder / "by_prior_alone.csv")
     assert len(kept) == result.by_prior_alone["n"]
     assert "data:image/svg+xml" in (folder / "report.html").read_text()
@@ -209,7 +217,9 @@ def test_what_the_data_did_not_move_is_named_where_cells_are_given():
 
 def test_the_translation_factor_is_told_with_its_posterior_median():
     median = toy_posterior().median()["species.human.translation"]
-    assert any(f"{median:.2g} of theirs at the median of the posterior" in s for s in sentences(toy_posterior()))
+    assert any(
+        f"{median:.2g} of theirs at the median of the posterior" in s for s in sentences(toy_posterior())
+    )
 
 
 def test_a_number_that_was_learnt_no_longer_counts_as_a_class_prior():

@@ -41,7 +41,9 @@ def small() -> tuple[Problem, Tangent]:
     data += [datum(20 + k, 45.0, 2.0, study="twice", measure="level", own_level=2.0) for k in range(2)]
     jacobian = ERROR * rng.normal(size=(len(data), 2))
     values = rng.normal(size=len(data))
-    return Problem(tuple(data), {}, ("nephron_loss_rate", "lung_trapping")), Tangent(np.zeros(2), values, jacobian)
+    return Problem(tuple(data), {}, ("nephron_loss_rate", "lung_trapping")), Tangent(
+        np.zeros(2), values, jacobian
+    )
 
 
 # --------------------------------------------------------------------------- the tests of uniformity
@@ -86,7 +88,9 @@ def test_simulated_data_have_the_spread_of_the_probability_model():
     fitter = Fitter(problem, tangent, Settings())
     seen = np.array([fitter.simulate(k)[1] for k in range(1500)])
     residual = 0.7 * CLASSES["gfr"].residual
-    spread = np.sqrt(2.0 * (ERROR**2 + np.exp(2 * 0.5**2) * residual**2) + (tangent.jacobian[:14] ** 2).sum(axis=1))
+    spread = np.sqrt(
+        2.0 * (ERROR**2 + np.exp(2 * 0.5**2) * residual**2) + (tangent.jacobian[:14] ** 2).sum(axis=1)
+    )
     assert seen[:, :14].std(axis=0) == pytest.approx(spread, rel=0.2)
 
 

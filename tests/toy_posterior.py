@@ -58,7 +58,9 @@ def toy_posterior(draws: int = 200, *, draft: bool = False, **provenance: Any) -
             "row": ["clinical_msc:2", "clinical_msc:3", "disease_progression:9"],
         },
     )
-    diagnostics = {k: None if draft and k != "divergences" else v for k, v in DIAGNOSTICS.items()} | {"draft": draft}
+    diagnostics = {k: None if draft and k != "divergences" else v for k, v in DIAGNOSTICS.items()} | {
+        "draft": draft
+    }
     told = {
         "version": "0.1.0",
         "model_hash": model_hash(),
