@@ -390,7 +390,7 @@ def _coverage_table(result: Any) -> TextTable:
 def _posterior_tables(result: Any, brief: bool) -> list[TextTable]:
     """Parameters by module, prior beside posterior; then the parameters of the probability model."""
     rows: list[tuple[str, ...]] = []
-    headings = ("Parameter", "Prior", "Posterior", "Narrowed by")
+    headings: tuple[str, ...] = ("Parameter", "Prior", "Posterior", "Narrowed by")
     headings = headings if brief else (headings[0], "Name", *headings[1:], "Verdict", "From")
     for module in dict.fromkeys(record["module"] for record in result.records):
         mine = [record for record in result.records if record["module"] == module]

@@ -308,6 +308,8 @@ def identifiability(
             "the posterior was fitted to other evidence than that which is prepared: its parameters differ. Give the "
             "posterior of these tables, or calibrate anew."
         )
+    ready = ready.with_offset(posterior.data["offset"].values)
+    problem = ready.problem
     density = Density(problem)
     u = _median_point(problem, posterior, density)
     x = density.coordinates(u)

@@ -10,6 +10,7 @@ declarations.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,9 @@ from mscrenal.calibration.observations import CLASSES, Datum
 from mscrenal.calibration.predictions import POTENCY, study_potency
 from mscrenal.calibration.studies import Study
 from mscrenal.model import sampled_parameters
+
+# The models here are small: PyTensor without a BLAS of its own loses nothing.
+warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
 
 try:
     import pymc as pm

@@ -497,12 +497,16 @@ def problem_of(
     mscrenal.calibration.journal.JournalError
         If the folder is of another calibration.
     """
-    from mscrenal.calibration.calibrate import prepare, problem_mark
+    from mscrenal.calibration.calibrate import learnt_from, prepare
+    from mscrenal.calibration.sampler import problem_mark
     from mscrenal.calibration.store import read_laplace
+    from mscrenal.model.definition import model_hash
 
     ready = ready or prepare(workers=workers)
     if folder is not None:
-        return ready.problem, read_laplace(Path(folder) / "mode.npz", problem_mark(ready)).tangent
+        mark = problem_mark(ready.problem, ready.blind, learnt_from(), model_hash())
+        offset, around = read_laplace(Path(folder) / "mode.npz", mark)
+        return ready.with_offset(offset).problem, around.tangent
     at = np.zeros(len(ready.problem.vector))
     found = ready.predictions(workers)(at)
     return ready.problem, Tangent(at, found.values, found.jacobian)
@@ -549,7 +553,7 @@ def reduced(
         names=tuple(n for n in problem.names if n in chosen),
         offset=problem.offset[keep] if len(problem.offset) else problem.offset,
     )
-    columns = [problem.vector.index(n) for n in part.vector]
+    columns = np.array([problem.vector.index(n) for n in part.vector])
     return part, Tangent(tangent.at[columns], tangent.values[keep], tangent.jacobian[np.ix_(keep, columns)])
 
 

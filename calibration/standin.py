@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 __all__ = ["Design", "StandIn", "fit_standin", "smoothed_weights"]
 
@@ -73,11 +75,15 @@ class StandIn:
     Attributes
     ----------
     centre, scale : ndarray (m,)
-        The polynomials' variable is ``s = (x - centre) / scale``.
+        The polynomials' variable is ``s = (bent(x) - centre) / scale``.
     constant : ndarray (n_data,)
     linear, cubic, quartic : ndarray (n_data, m)
     quadratic : ndarray (n_data, m, m)
         Symmetric.
+    halves : int ndarray
+        Coordinates of half-normal parameters.
+    reach : ndarray (m,)
+        How far from its centre the design goes, in units of `scale`.
     """
 
     centre: np.ndarray
@@ -87,37 +93,64 @@ class StandIn:
     quadratic: np.ndarray
     cubic: np.ndarray
     quartic: np.ndarray
+    halves: np.ndarray
+    reach: np.ndarray
 
     def __call__(self, x: np.ndarray) -> StandInValue:
-        s = (x - self.centre) / self.scale
-        bent = self.quadratic.reshape(-1, len(s)).dot(s).reshape(len(self.constant), len(s))
+        x, rate = straightened(x, self.halves)
+        whole = (x - self.centre) / self.scale
+        s = np.clip(whole, -self.reach, self.reach)
+        bent = self._bent(s)
         squared = s * s
-        values = (
-            self.constant + self.linear.dot(s) + 0.5 * bent.dot(s) + self.cubic.dot(squared * s) + self.quartic.dot(squared * squared)
-        )  # fmt: skip
+        values = self.constant + self.linear.dot(s) + 0.5 * bent.dot(s)
+        values += self.cubic.dot(squared * s) + self.quartic.dot(squared * squared)
         slopes = self.linear + bent + 3.0 * self.cubic * squared + 4.0 * self.quartic * (squared * s)
-        return StandInValue(values, slopes / self.scale)
+        beyond = whole - s
+        if beyond.any():
+            # Outside the design a polynomial runs away: it goes on as a straight line.
+            values += slopes.dot(beyond)
+            slopes = slopes + self._bent(beyond) * (beyond == 0.0)
+        return StandInValue(values, slopes * (rate / self.scale))
+
+    def _bent(self, s: np.ndarray) -> np.ndarray:
+        return self.quadratic.reshape(-1, len(s)).dot(s).reshape(len(self.constant), len(s))
 
     def values(self, points: np.ndarray) -> np.ndarray:
         """Values at many points, (n, n_data)."""
         return np.array([self(x).values for x in points])
 
 
-def fit_standin(
-    design: Design, centre: np.ndarray, scale: np.ndarray, depends: Sequence[np.ndarray]
-) -> StandIn:
+def straightened(x: np.ndarray, halves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates in which predictions are smooth, and their derivatives by the standardised ones, both as x (..., m).
+
+    A half-normal parameter comes close to zero only as its standardised coordinate runs to minus infinity, where all
+    predictions are flat; no polynomial is. Its value, in units of its scale, is used instead.
+    """
+    out, rate = np.array(x, dtype=float), np.ones(np.shape(x))
+    z = out[..., halves]
+    value = ndtri(0.5 * (1.0 + ndtr(z)))
+    out[..., halves] = value
+    rate[..., halves] = 0.5 * np.exp(0.5 * (value**2 - z**2))
+    return out, rate
+
+
+def fit_standin(design: Design, depends: Sequence[np.ndarray], halves: np.ndarray) -> StandIn:
     """The polynomials closest to the engine's values and derivatives.
 
     Parameters
     ----------
-    centre, scale : ndarray (m,)
-        Of the posterior, roughly.
     depends : sequence of int ndarray, n_data
         The coordinates that each row depends on.
+    halves : int ndarray
+        Coordinates of half-normal parameters.
     """
     design = design.usable()
-    n_data, m = design.values.shape[1], len(centre)
-    s = (design.points - centre) / scale
+    points, rate = straightened(design.points, halves)
+    # Median and spread of the design: what a polynomial is best at.
+    centre = np.median(points, axis=0)
+    scale = np.maximum(points.std(axis=0), 1e-6)
+    n_data, m = design.values.shape[1], points.shape[1]
+    s = (points - centre) / scale
     constant, linear = np.zeros(n_data), np.zeros((n_data, m))
     quadratic = np.zeros((n_data, m, m))
     cubic, quartic = np.zeros((n_data, m)), np.zeros((n_data, m))
@@ -126,7 +159,7 @@ def fit_standin(
         columns = np.asarray(depends[row])
         key = columns.tobytes()
         if key not in solvers:
-            solvers[key] = _Solver(s[:, columns])
+            solvers[key] = _Solver(s[:, columns], rate[:, columns])
         slopes = design.jacobians[:, row][:, columns] * scale[columns]
         found = solvers[key].solve(design.values[:, row], slopes)
         k = len(columns)
@@ -135,14 +168,18 @@ def fit_standin(
         square = np.zeros((k, k))
         square[upper] = found[1 + k : 1 + k + len(upper[0])]
         quadratic[row][np.ix_(columns, columns)] = square + square.T
-        cubic[row, columns], quartic[row, columns] = found[-2 * k : len(found) - k], found[len(found) - k :]
-    return StandIn(centre, scale, constant, linear, quadratic, cubic, quartic)
+        cubic[row, columns], quartic[row, columns] = (
+            found[-2 * k : len(found) - k],
+            found[len(found) - k :],
+        )
+    reach = np.abs(s).max(axis=0)
+    return StandIn(centre, scale, constant, linear, quadratic, cubic, quartic, halves, reach)
 
 
 class _Solver:
     """Ridge regression on values and derivatives for all rows that depend on the same coordinates."""
 
-    def __init__(self, s: np.ndarray) -> None:
+    def __init__(self, s: np.ndarray, rate: np.ndarray) -> None:
         n, k = s.shape
         i, j = np.triu_indices(k)
         ones = np.ones((n, 1))
@@ -155,7 +192,8 @@ class _Solver:
             slope[:, pair] = (i == c) * s[:, j] + (j == c) * s[:, i]
             slope[:, 1 + k + len(i) + c] = 3 * s[:, c] ** 2
             slope[:, 1 + 2 * k + len(i) + c] = 4 * s[:, c] ** 3
-            blocks.append(SLOPE_WEIGHT * slope)
+            # Derivatives are known by the standardised coordinate.
+            blocks.append(SLOPE_WEIGHT * slope * rate[:, [c]])
         # Far points say less of where the posterior is.
         weight = np.exp(-0.1 * np.maximum(0.0, (s**2).sum(axis=1) - 2 * k))
         self._weight = np.sqrt(weight)
@@ -192,10 +230,8 @@ def smoothed_weights(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
     if hasattr(az, "psislw"):
         smoothed, k = az.psislw(np.asarray(log_ratio))
     else:
-        from arviz_stats.base import array_stats
-
-        # It takes log likelihoods, whose negative is the ratio.
-        smoothed, k = array_stats.psislw(-np.asarray(log_ratio))
+        # ArviZ 1 comes in parts. This one takes log likelihoods, whose negative is the ratio.
+        smoothed, k = import_module("arviz_stats.base").array_stats.psislw(-np.asarray(log_ratio))
     weights = np.exp(np.asarray(smoothed) - np.max(smoothed))
     return weights / weights.sum(), float(k)
 

@@ -135,7 +135,7 @@ def _theta(wanted: _Wanted) -> tuple[dict[str, float], str]:
         raise ExchangeError(f"seed: given {seed!r}. Allowed: a whole number, zero or more.")
     # Each parameter has a stream of its own: draw 3 is the same however many are drawn after it.
     drawn = draws_of(draw + 1, seed, wanted.source)
-    return drawn.at(draw), f", draw {draw} of the {drawn.origin} with seed {seed}"
+    return drawn.at(draw), f", draw {draw} of seed {seed} ({drawn.origin})"
 
 
 def _sbml(wanted: _Wanted) -> tuple[str, float, str]:

@@ -291,7 +291,11 @@ class PosteriorResult(Result):
             "hyper": list(self.hyper_records),
             "by_prior_alone": self.by_prior_alone,
             "treated_studies": {p: b.record for p, b in backing(self.posterior).items()},
-            "hashes": {"model": given["model_hash"], "evidence": given["evidence_hash"]},
+            "hashes": {
+                "model": given["model_hash"],
+                "evidence": given["evidence_hash"],
+                "maps": given.get("maps_hash"),
+            },
         }
         cleaned: dict[str, Any] = plain(document)
         return cleaned

@@ -90,7 +90,8 @@ class Backing:
 
 def backing(posterior: Posterior) -> dict[str, Backing]:
     """For each product the studies with a treated arm that the posterior was fitted to."""
-    known, found = _treated_arms(), {}
+    known = _treated_arms()
+    found: dict[str, dict[str, list[str]]] = {}
     for study in (str(name) for name in posterior.data["study_name"].values):
         for product, species in known.get(study, ()):
             mine = found.setdefault(product, {"people": [], "animals": []})

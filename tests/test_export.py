@@ -43,7 +43,7 @@ def test_sbml_holds_the_first_arm_with_a_dose_at_the_medians(tmp_path):
     text = path.read_text(encoding="utf-8")
     assert complaints(text) == []
     scenario, found = load_scenario("uc-dn-weekly"), read(text)
-    assert found.getName() == f"{scenario.title}: UC weekly x3"
+    assert found.getName() == f"{scenario.title}: UC weekly x3, medians of the posterior"
     assert found.getParameter("dose_3").getValue() == 1.0
     assert found.getParameter("death").getValue() == 0.756  # the declared median
 
@@ -60,7 +60,7 @@ def test_a_draw_is_that_of_every_other_command_with_the_same_seed(tmp_path, draw
     found = read(export("sbml", tmp_path / "a.xml", draw=draw, seed=7).read_text(encoding="utf-8"))
     theta = draws(20, seed=7).at(draw)
     assert found.getParameter("death").getValue() == pytest.approx(theta["death"], rel=1e-12)
-    assert f"draw {draw} of seed 7" in found.getName()
+    assert f"draw {draw} of seed 7 (posterior)" in found.getName()
 
 
 def test_the_typical_patient_of_a_population_goes_by_way_of_an_event_table(tmp_path):
@@ -80,7 +80,7 @@ def test_the_typical_patient_of_a_population_goes_by_way_of_an_event_table(tmp_p
 
 def test_the_archive_runs_in_another_program_as_it_is_and_gives_the_same_course(tmp_path):
     scenario = load_scenario("stz-rat-uc")
-    path = export("omex", tmp_path / "rat.omex", scenario)
+    path = export("omex", tmp_path / "rat.omex", scenario, source="prior")
     loaded = basico.load_model(str(path))
     try:
         settings = basico.get_task_settings("Time-Course", model=loaded)
@@ -257,8 +257,8 @@ def test_bad_input_leaves_with_code_2_and_one_message(tmp_path):
 
 def test_the_command_has_the_options_of_the_function_and_help_names_every_kind():
     command = get_command(main).commands["export"]
-    options = {p.name for p in command.params} - {"as_json", "file"}
-    assert options == set(inspect.signature(export).parameters) - {"path"}
+    options = {p.name for p in command.params} - {"as_json", "file", "posterior_file", "prior"}
+    assert options == set(inspect.signature(export).parameters) - {"path", "source"}
     text = runner.invoke(main, ["export", "--help"]).stdout
     assert all(kind in text for kind in KINDS)
     assert "Example:" in text

@@ -239,9 +239,10 @@ def test_output_days_of_a_scenario_hold_its_visits_and_what_follows_a_dose(name)
 def test_provenance_says_what_the_run_rests_on():
     result = outcome()
     p = result.provenance
-    assert (p["seed"], p["draws"], p["patients"], p["origin"]) == (1, 4, 1, "prior")
+    assert (p["seed"], p["draws"], p["patients"], p["origin"]) == (1, 4, 1, "posterior")
     assert p["parameters_hash"] == draws(4, seed=1).hash
     assert (
         outcome(SCENARIO.replace(arms=(PLACEBO, TREATED))).provenance["scenario_hash"] != p["scenario_hash"]
     )
-    assert any("priors" in s for s in p["extrapolated"])
+    assert p["posterior"]["rows"] > 100
+    assert any("translation factor" in s for s in p["extrapolated"])

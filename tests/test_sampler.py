@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 pytest.importorskip("pymc")
 
@@ -31,9 +32,23 @@ def quartic(points: np.ndarray) -> Design:
     return Design(points, values, slopes)
 
 
-def standin_of(design: Design, centre=(0.3, -0.2), scale=(1.3, 0.7)):
+def standin_of(design: Design, halves: tuple[int, ...] = ()):
     depends = depends_on(design.usable().jacobians, np.ones(design.values.shape[1]))
-    return fit_standin(design, np.array(centre), np.array(scale), depends)
+    return fit_standin(design, depends, np.array(halves, dtype=int))
+
+
+def test_what_saturates_as_a_half_normal_parameter_vanishes_is_followed_to_zero():
+    """A prediction linear in the value of the parameter is flat in its standardised coordinate."""
+    z = np.random.default_rng(6).normal(-1.0, 1.2, size=(60, 1))
+    value = norm.ppf(0.5 + 0.5 * norm.cdf(z))
+    slope = norm.pdf(z) / (2 * norm.pdf(value))
+    found = standin_of(Design(z, 3 - 2 * value, -2 * slope[:, :, None]), halves=(0,))
+    for there in (-6.0, -2.0, 0.0, 1.5):
+        exact = 3 - 2 * norm.ppf(0.5 + 0.5 * norm.cdf(there))
+        assert found(np.array([there])).values[0] == pytest.approx(exact, abs=5e-3)
+        assert found(np.array([there])).jacobian[0, 0] == pytest.approx(
+            -2 * norm.pdf(there) / (2 * norm.pdf(norm.ppf(0.5 + 0.5 * norm.cdf(there)))), abs=2e-2
+        )
 
 
 def test_a_stand_in_holds_every_polynomial_of_its_kind_with_its_derivatives():
@@ -103,12 +118,19 @@ def prepared():
 
 @pytest.fixture
 def few_points(monkeypatch):
-    for name, value in (("FIRST_POINTS", 24), ("MORE_POINTS", 16), ("PRELIMINARY", (100, 100)), ("PRIOR_POINTS", 8)):
+    for name, value in (
+        ("FIRST_POINTS", 24),
+        ("MORE_POINTS", 16),
+        ("PRELIMINARY", (100, 100)),
+        ("PRIOR_POINTS", 8),
+    ):
         monkeypatch.setattr(sampler, name, value)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_comes_out_the_same_whatever_the_number_of_workers(prepared, few_points, tmp_path):
+def test_a_killed_run_goes_on_and_comes_out_the_same_whatever_the_number_of_workers(
+    prepared, few_points, tmp_path
+):
     whole = calibrate(tmp_path / "whole", settings=SMALL, prepared=prepared, workers=2)
     assert whole.diagnostics["pareto_k"] < 0.7
     folder = tmp_path / "killed"
@@ -120,17 +142,21 @@ def test_a_killed_run_goes_on_and_comes_out_the_same_whatever_the_number_of_work
     again = calibrate(folder, settings=SMALL, prepared=prepared, workers=1)
     np.testing.assert_array_equal(again.posterior.data["z"], whole.posterior.data["z"])
     kept = read_posterior(folder / "posterior.nc")
-    np.testing.assert_array_equal(kept.data["z"], read_posterior(tmp_path / "whole" / "posterior.nc").data["z"])
+    np.testing.assert_array_equal(
+        kept.data["z"], read_posterior(tmp_path / "whole" / "posterior.nc").data["z"]
+    )
 
 
 @pytest.mark.slow
 def test_a_folder_of_another_calibration_or_with_a_damaged_file_is_refused(prepared, few_points, tmp_path):
     calibrate(tmp_path, settings=SMALL, prepared=prepared)
     with pytest.raises(JournalError, match="belongs to another calibration"):
-        calibrate(tmp_path, settings=Settings(chains=2, tune=150, draws=200, kept=100, seed=5), prepared=prepared)
+        calibrate(
+            tmp_path, settings=Settings(chains=2, tune=150, draws=200, kept=100, seed=5), prepared=prepared
+        )
     chain = tmp_path / "first_0.npz"
     content = bytearray(chain.read_bytes())
     content[len(content) // 2] ^= 0xFF
     chain.write_bytes(content)
-    with pytest.raises(JournalError, match="first_0.npz is damaged"):
+    with pytest.raises(JournalError, match=r"first_0\.npz is damaged"):
         calibrate(tmp_path, settings=SMALL, prepared=prepared)
