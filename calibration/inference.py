@@ -31,7 +31,7 @@ class ModeError(RuntimeError):
 class Predicts(Protocol):
     """A function of the coordinates with `values`, `jacobian` and `failures`."""
 
-    def __call__(self, x: np.ndarray) -> Any: ...
+    def __call__(self, x: np.ndarray, /) -> Any: ...
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,11 @@ class PlaceboArm:
         ]
 
     def courses(
-        self, theta: Mapping[str, float], days: Sequence[float], *arms: Sequence[DrugCourse], **changes: Any
+        self,
+        theta: Mapping[str, float],
+        days: Sequence[float] | np.ndarray,
+        *arms: Sequence[DrugCourse],
+        **changes: Any,
     ) -> np.ndarray:
         """True eGFR and log UACR of everybody in each arm, (people, arms, days, 2); NaN where one does not solve."""
         people = self.patients(**changes)
@@ -342,7 +346,7 @@ def _on(drug: str) -> tuple[DrugCourse, ...]:
 
 
 def _uacr_against_placebo(
-    arm: PlaceboArm, days: Sequence[float], theta: Mapping[str, float], drug: str
+    arm: PlaceboArm, days: Sequence[float] | np.ndarray, theta: Mapping[str, float], drug: str
 ) -> float:
     """Mean log ratio of UACR on the drug to that on placebo, over people and days."""
     seen = arm.courses(theta, [0.0, *days], (), _on(drug))[:, :, 1:, 1]

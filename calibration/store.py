@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,8 @@ def write_arrays(path: str | os.PathLike[str], mark: str, arrays: Mapping[str, n
     """Write arrays under a fingerprint; the file appears only when it is complete."""
     path = Path(path)
     temporary = path.with_name(f"{path.stem}.tmp.npz")
-    np.savez_compressed(temporary, mark=np.array(mark), **arrays)
+    named: dict[str, Any] = {"mark": np.array(mark), **arrays}
+    np.savez_compressed(temporary, **named)
     temporary.replace(path)
 
 
