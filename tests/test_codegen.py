@@ -10,6 +10,7 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mscrenal.model import RANDOM_EFFECTS
 from mscrenal.model.build import Model, slot_name
 from mscrenal.model.codegen import Equations, equations
 from mscrenal.model.definition import model
@@ -46,7 +47,9 @@ def random_point(structure: Model, seed: int) -> Point:
     )
     p = np.array(
         [
-            q.at(rng.normal(0.0, 0.7))
+            RANDOM_EFFECTS[q.name].sd * rng.normal()
+            if q.name in RANDOM_EFFECTS
+            else q.at(rng.normal(0.0, 0.7))
             if q.sampled
             else q.value + (rng.uniform(0.1, 0.5) if q.value == 0 else 0.0)
             for q in structure.parameters.values()

@@ -375,7 +375,7 @@ def test_the_day_below_a_threshold_is_that_of_the_trajectory():
     times = np.array([0.0, day - 30.0, day, day + 30.0])
     values = solve(kernels, subject.parameters, subject.state, schedule, times).observables[:, egfr]
     assert values[1] > 15.0 > values[3]
-    assert values[2] == pytest.approx(15.0, abs=0.02)  # read linearly within a quarter of a year
+    assert values[2] == pytest.approx(15.0, abs=0.03)  # read linearly within a quarter of a year
 
 
 def test_nobody_falls_below_a_threshold_out_of_reach():

@@ -204,7 +204,6 @@ def test_a_standard_error_is_converted_with_its_number():
         {"spread": "3", "spread_type": "upper bound"},
         {"spread": "0", "spread_type": "SE"},
         {"spread": "4;4", "spread_type": "CI95"},
-        {"spread": "0.5", "spread_type": "GSD"},
     ],
 )
 def test_where_the_source_does_not_say_enough_there_is_no_standard_error(cells):
@@ -219,8 +218,9 @@ def test_an_sd_of_nobody_knows_how_many_gives_no_standard_error():
     assert one(lines, spread="3", spread_type="SE", n="").error == 3.0
 
 
-def test_a_geometric_sd_below_one_gives_no_standard_error():
-    assert math.isnan(one(UACR, unit="mg/g", value="800", spread="0.5", spread_type="GSD").error)
+def test_a_geometric_sd_below_one_is_none():
+    with pytest.raises(evidence.EvidenceError, match=r"'0\.5' as GSD. Allowed: 1 or more"):
+        one(UACR, unit="mg/g", value="800", spread="0.5", spread_type="GSD")
 
 
 def test_the_arm_says_how_many_were_studied_where_the_row_does_not():
