@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mscrenal.calibration import draws
+from mscrenal.calibration import prior_draws
 from mscrenal.model import ARMS_OF_ACTION
 from mscrenal.scenarios import behaviours as module
 from mscrenal.scenarios.behaviours import BEHAVIOURS, Laboratory, Outcome, check, shares
@@ -27,7 +27,7 @@ def test_holds_at_the_medians(median, number):
 
 @pytest.fixture(scope="module")
 def over_the_priors():
-    return shares(draws(200, seed=1), workers=2).set_index("number")
+    return shares(prior_draws(200, seed=1), workers=2).set_index("number")
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_a_laboratory_simulates_each_thing_once_and_tells_changes_apart():
 
 def test_shares_count_draws_and_do_not_depend_on_the_workers():
     told: list[tuple[int, int]] = []
-    drawn = draws(3, seed=2)
+    drawn = prior_draws(3, seed=2)
     table = shares(drawn, progress=lambda *x: told.append(x))
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert list(table["number"]) == NUMBERS
