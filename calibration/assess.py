@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit, logsumexp, ndtri, stdtr, stdtrit
 
-from mscrenal.calibration.observations import FREE_INTERCEPT, FREE_RESIDUALS, Datum, observe
+from mscrenal.calibration.observations import Datum, observe
 from mscrenal.calibration.population import population_offset
 from mscrenal.calibration.posterior import Posterior, PosteriorError
 from mscrenal.calibration.predictions import ATOL, RTOL
@@ -179,7 +179,7 @@ def new_study_distributions(
     prediction, failures = _simulated(data, instead, belief, seed, workers, progress)
     if shift is not None:
         prediction = prediction + shift
-    offset = population_offset(data, instead, belief.middle, workers=workers)
+    offset = population_offset(data, instead, belief.middle)
     problem = Problem(tuple(data), given, (), offset)
     level = [stream(seed, "new level", *key).standard_normal(len(belief)) for key in problem.levels]
     free = np.hstack(
@@ -249,13 +249,6 @@ def _combined(
 # --------------------------------------------------------------------------- rows whose level is the study's own
 
 
-def _has_free_level(datum: Datum) -> bool:
-    if datum.measure != "level":
-        return False
-    free = FREE_INTERCEPT if datum.kind.log else FREE_RESIDUALS * datum.kind.residual
-    return math.isclose(datum.own_level, free)
-
-
 def references(data: Sequence[Datum]) -> dict[int, int]:
     """For each row whose study's level is free, the row of the study that sets the level (itself, for that row).
 
@@ -263,7 +256,7 @@ def references(data: Sequence[Datum]) -> dict[int, int]:
     """
     groups: dict[tuple[str, str, str], list[int]] = {}
     for k, datum in enumerate(data):
-        if _has_free_level(datum):
+        if datum.only_contrasts:
             groups.setdefault(level_of(datum), []).append(k)
     first = {key: min(rows, key=lambda k: (data[k].treated, data[k].day, k)) for key, rows in groups.items()}
     return {k: first[key] for key, rows in groups.items() for k in rows}
@@ -283,7 +276,12 @@ def relative_to_references(
     dict of int to str
         Rows that are used up, and why.
     """
-    location, scale, used_up = found.location.copy(), found.scale.copy(), {}
+    location, scale = found.location.copy(), found.scale.copy()
+    used_up = {
+        k: "a level of patients on day 0: the simulated patient is placed at it"
+        for k, d in enumerate(data)
+        if d.places
+    }
     pairs = references(data)
     for k, at in pairs.items():
         if k == at:
@@ -387,7 +385,7 @@ def _unit(datum: Datum) -> str:
         return "share"
     if datum.measure in ("ratio", "fold"):
         return "ratio"
-    if _has_free_level(datum):
+    if datum.only_contrasts:
         return "as published"
     unit = {o.name: o.unit for o in OBSERVABLES}[datum.observable]
     return f"{unit}/year" if datum.measure == "slope" else unit

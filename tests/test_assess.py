@@ -301,6 +301,16 @@ def test_effects_count_benefit_as_positive_in_spreads_between_subjects_and_each_
     assert found[""].n == 2
 
 
+def test_the_level_at_which_a_patient_is_placed_is_no_prediction_and_is_not_scored():
+    level = {"measure": "level", "observable": "uacr", "kind": CLASSES["albuminuria"], "own_level": 0.25}
+    placed = datum(1, 5.0, day=0.0, **level)
+    others = [datum(2, 5.0, day=84.0, **level), datum(3, 1.0, day=0.0, **(level | {"species": "rat"}))]
+    raw = RowDistributions(np.zeros((1, 3)), np.ones((1, 3)))
+    _, used_up = relative_to_references([placed, *others], np.array([5.0, 5.0, 1.0]), raw)
+    assert list(used_up) == [0]
+    assert "placed at it" in used_up[0]
+
+
 def test_a_level_counts_against_the_untreated_rows_of_its_study_and_not_against_the_models_scale():
     data = [free_level(1, 7.0, benefit=-1), free_level(2, 6.0, benefit=-1, treated=True)]
     (effect,) = {k: v for k, v in pool_effects(data, np.zeros(2)).items() if k}.values()
