@@ -164,6 +164,11 @@ class Patient:
                 raise PatientError(
                     f"{name} = {value:g} {c.unit} is outside {c.low:g} to {c.high:g}. Correct it, or the unit."
                 )
+        if self.species != "human" and self.insulin_share != 0:
+            raise PatientError(
+                f"insulin_share = {self.insulin_share:g} was given for {self.species}: insulin is titrated in people only. "
+                "Leave it out."
+            )
         if self.species != "human" and not (self.weight_kg is not None and 0 < self.weight_kg < 500):
             raise PatientError(
                 f"weight_kg of an animal must lie between 0 and 500 kg, got {self.weight_kg!r}."

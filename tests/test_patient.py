@@ -208,3 +208,9 @@ def test_more_products_than_slots_are_refused():
 
 def test_every_drug_can_be_a_background():
     assert Patient(drugs=tuple(DRUGS)).drugs == tuple(DRUGS)
+
+
+def test_insulin_is_refused_for_an_animal_instead_of_being_ignored():
+    with pytest.raises(PatientError, match=r"insulin_share = 0\.5 was given for rat.*people only"):
+        Patient(species="rat", disease="stz", insulin_share=0.5)
+    assert Patient(species="rat", disease="stz").insulin_share == 0.0
