@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -15,9 +15,9 @@ import numpy as np
 import xarray as xr
 
 from mscrenal.calibration.diagnostics import diagnostics, verdicts
-from mscrenal.calibration.evidence import evidence_hash
+from mscrenal.calibration.evidence import EvidenceError, evidence_hash
 from mscrenal.calibration.inference import Density, Laplace, find_mode
-from mscrenal.calibration.observations import Datum, observe, products_in
+from mscrenal.calibration.observations import observe, products_in
 from mscrenal.calibration.population import population_offset
 from mscrenal.calibration.posterior import Posterior
 from mscrenal.calibration.predictions import Coordinates, Predictions
@@ -91,10 +91,13 @@ def learnt_from() -> str:
 
 
 def fitted_studies(given: Mapping[str, Study] | None = None) -> dict[str, Study]:
-    """The studies of the likelihood: those that are not held out."""
-    return {
-        s.id: s for s in (studies() if given is None else given).values() if s.arms and s.id not in held_out()
-    }
+    """The studies of the likelihood: those with a row to predict that are not held out."""
+    every = studies() if given is None else given
+    found = [s for s in every.values() if "fit" in dict(s.row_roles()) and s.id not in held_out()]
+    twice = {s.id for s in found if [other.id for other in found].count(s.id) > 1}
+    if twice:
+        raise EvidenceError(f"study {min(twice)!r} is fitted from two tables; keep the rows of one.")
+    return {s.id: s for s in found}
 
 
 def prepare(
@@ -125,7 +128,7 @@ def prepare(
     blind = blind_spots(data, mine, names, problem.potent, workers=workers)
     if offset:
         told(0.02, "virtual populations of the studies")
-        problem = replace(problem, offset=population_offset(data, mine, workers=workers))
+        problem = replace(problem, offset=population_offset(data, mine))
     return Prepared(problem, blind, table)
 
 
@@ -198,17 +201,17 @@ def _mode(
         start = found.mode
         if turn + 1 < MODE_TURNS and len(ready.problem.offset):
             told(0.09, "virtual populations at the mode")
-            ready = ready.with_offset(_offset_at(ready, density, found, workers))
+            ready = ready.with_offset(_offset_at(ready, density, found))
     write_laplace(path, found, mark, ready.problem.offset)
     return ready, density, found
 
 
-def _offset_at(ready: Prepared, density: Density, around: Laplace, workers: int | None) -> np.ndarray:
+def _offset_at(ready: Prepared, density: Density, around: Laplace) -> np.ndarray:
     problem = ready.problem
     coordinates = Coordinates(problem.vector)
     values = coordinates.values(density.coordinates(around.mode))
     theta = {n: float(v) for n, v in zip(problem.vector, values, strict=True) if ", " not in n}
-    return population_offset(problem.data, problem.studies, theta, workers=workers)
+    return population_offset(problem.data, problem.studies, theta)
 
 
 def _timed(told: Progress) -> Progress:
@@ -220,9 +223,7 @@ def _timed(told: Progress) -> Progress:
         first.append(part)
         spent, moved = time.monotonic() - began, part - first[0]
         left = (
-            f", at most {spent / moved * (0.7 - part) / 60:.0f} min left"
-            if moved > 0.02 and part < 0.7
-            else ""
+            f", about {spent / moved * (0.7 - part) / 60:.0f} min left" if moved > 0.02 and part < 0.7 else ""
         )
         told(0.1 + 0.88 * part, text + left)
 
@@ -291,7 +292,8 @@ def _posterior(
 def _sampler_words(settings: Settings) -> str:
     return (
         f"NUTS (nutpie {version('nutpie')}, PyMC {version('pymc')}), {settings.chains} chains of {settings.tune} tuning and "
-        f"{settings.draws} kept draws, whitened by the curvature at the mode"
+        f"{settings.draws} kept draws on a stand-in built from the engine's values and gradients; {settings.kept} of them "
+        "weighed by the engine and resampled"
     )
 
 
@@ -300,8 +302,3 @@ def _version() -> str:
         return version("mscrenal")
     except PackageNotFoundError:
         return "unknown"
-
-
-def rows_of(data: Sequence[Datum]) -> list[str]:
-    """Names of rows, as in the posterior's coordinate."""
-    return [f"{d.table}:{d.line}" for d in data]

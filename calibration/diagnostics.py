@@ -9,6 +9,7 @@ import xarray as xr
 
 from mscrenal.calibration.inference import Density
 from mscrenal.calibration.sampler import TRUSTED_K, Sampled
+from mscrenal.calibration.selection import row_spread
 
 if TYPE_CHECKING:
     from mscrenal.calibration.calibrate import Prepared
@@ -78,10 +79,7 @@ def verdicts(ready: Prepared, data: xr.Dataset) -> dict[str, dict[str, Any]]:
     problem = ready.problem
     z = data["z"].values.reshape(-1, data.sizes["parameter"])
     found = ready.predictions()(np.zeros(len(problem.vector)))
-    sigma = np.array(
-        [np.hypot(0.0 if np.isnan(d.error) else d.error, 0.7 * d.kind.residual) for d in problem.data]
-    )
-    weight = (found.jacobian / sigma[:, None]) ** 2
+    weight = (found.jacobian / row_spread(problem.data)[:, None]) ** 2
     owners = np.array([d.study for d in problem.data])
     out = {}
     for k, name in enumerate(problem.names):

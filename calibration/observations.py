@@ -105,8 +105,14 @@ _ANIMAL_CLASS = {
     "fasting_glucose": "glucose",
     "hba1c": "glucose",
 }
-# A study's own level where only contrasts within the study count.
+# SD of a study's own level where only contrasts within the study count: of the logarithm, or in residuals of the class.
+# As wide as any number that a study could print (assumed).
 FREE_INTERCEPT, FREE_RESIDUALS = 3.0, 20.0
+
+
+def free_level(kind: ObservableClass) -> float:
+    """SD of a study's own level where only contrasts within the study count."""
+    return FREE_INTERCEPT if kind.log else FREE_RESIDUALS * kind.residual
 
 
 # What a difference or a change of an observable that is compared on the logarithmic scale is measured against: the
@@ -257,6 +263,16 @@ class Datum:
         return bool(self.terms and self.terms[0].log) and self.measure not in ("smd", "share")
 
     @property
+    def only_contrasts(self) -> bool:
+        """Whether the study's level is free, so that only contrasts within the study count."""
+        return self.measure == "level" and self.own_level == free_level(self.kind)
+
+    @property
+    def places(self) -> bool:
+        """Whether this is a level of patients on day 0, at which the simulated patient is placed: no prediction."""
+        return self.measure == "level" and self.species == "human" and self.day == 0
+
+    @property
     def label(self) -> str:
         """Short text for figures and messages."""
         when = f", day {self.day:g}" if self.measure not in ("slope",) else ""
@@ -334,8 +350,7 @@ def _datum(study: Study, row: pd.Series, entry: MapEntry) -> Datum:
         benefit = -benefit
     own = 0.0
     if entry.measure == "level":
-        free = FREE_INTERCEPT if kind.log else FREE_RESIDUALS * kind.residual
-        own = free if entry.scale == "study" else kind.intercept
+        own = free_level(kind) if entry.scale == "study" else kind.intercept
     limit = entry.below if entry.below is not None else entry.above
     if limit is not None and _is_log(entry, kind):
         limit = math.log(limit)

@@ -77,7 +77,6 @@ def population_offset(
     theta: Mapping[str, float] | None = None,
     *,
     n: int = PATIENTS,
-    workers: int | None = None,
 ) -> np.ndarray:
     """Mean over the virtual population less the typical patient, for each row and on its scale, (n_data,).
 

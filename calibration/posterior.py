@@ -8,7 +8,6 @@ simulation. Reading checks that it belongs to the model that is installed.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -186,8 +185,3 @@ def shipped_posterior() -> Posterior:
             "`mscrenal calibrate`."
         )
     return found
-
-
-def expected_size(chains: int, draws: int, widths: int) -> float:
-    """Megabytes of a posterior of that many numbers a draw."""
-    return math.ceil(chains * draws * widths * 4 / 1e4) / 100

@@ -134,7 +134,7 @@ def pool_effects(data: Sequence[Datum], base: np.ndarray) -> dict[str, Pooled]:
     collected: dict[str, dict[str, list[tuple[float, float]]]] = {}
     anchors = _anchors(data, base)
     for k, d in enumerate(data):
-        reach, anchor = _reach(d), anchors.get(level_of(d), 0.0 if not _is_free(d) else math.nan)
+        reach, anchor = _reach(d), anchors.get(level_of(d), 0.0 if not d.only_contrasts else math.nan)
         if not reach or d.measure == "share" or not math.isfinite(anchor):
             continue
         if d.measure == "smd":
@@ -160,10 +160,6 @@ def pool_effects(data: Sequence[Datum], base: np.ndarray) -> dict[str, Pooled]:
             found = replace(found, tau=tau, error=math.hypot(found.error, tau))
         out[kind] = found
     return out
-
-
-def _is_free(datum: Datum) -> bool:
-    return datum.measure == "level" and datum.own_level > 2 * datum.kind.intercept
 
 
 def _anchors(data: Sequence[Datum], base: np.ndarray) -> dict[tuple[str, str, str], float]:
@@ -295,7 +291,7 @@ def fit_rivals(posterior: Posterior, *, n: int = DRAWS, seed: int = 1, workers: 
     data, given = fitted_rows(posterior)
     bare, names = without_cells(given), posterior.parameters
     predictions = Predictions(data, bare, names, workers=workers)
-    offset = population_offset(data, bare, posterior.median(), workers=workers)
+    offset = population_offset(data, bare, posterior.median())
     problem = Problem(data, given, names, offset)
     at = np.median(posterior.flat("z"), axis=0)
     for _ in range(RENEWALS):

@@ -93,24 +93,23 @@ class Settings:
 # --------------------------------------------------------------------------- one simulation
 
 
+def ranked(problem: Problem) -> tuple[str, ...]:
+    """What is ranked, in order."""
+    return (
+        *(f"parameter: {n}" for n in problem.names),
+        *(f"hyper: {n}" for n in problem.hyper),
+        *(f"level: {' | '.join(n)}" for n in problem.levels[:LEVELS_FOLLOWED]),
+        *(f"study: {n}" for n in problem.potent[:STUDIES_FOLLOWED]),
+        "log likelihood",
+    )
+
+
 class Fitter:
     """Simulates from the prior and fits, on the tangent."""
 
     def __init__(self, problem: Problem, tangent: Tangent, settings: Settings) -> None:
         self.problem, self.tangent, self.settings = problem, tangent, settings
         self.density = Density(problem)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What is ranked."""
-        p = self.problem
-        return (
-            *(f"parameter: {n}" for n in p.names),
-            *(f"hyper: {n}" for n in p.hyper),
-            *(f"level: {' | '.join(n)}" for n in p.levels[:LEVELS_FOLLOWED]),
-            *(f"study: {n}" for n in p.potent[:STUDIES_FOLLOWED]),
-            "log likelihood",
-        )
 
     def simulate(self, simulation: int) -> tuple[np.ndarray, np.ndarray]:
         """Free variables from their prior, (n_free,), and data from them, (n_data,)."""
@@ -214,8 +213,8 @@ def run(
     """
     settings = settings or Settings()
     fitter = Fitter(problem, tangent, settings) if workers == 1 else None
-    names = fitter.names if fitter else Fitter.names.fget(_Named(problem))  # type: ignore[attr-defined]
-    store = _Store(folder, fingerprint(problem, tangent, settings), ("simulation", "divergences", *names))
+    columns = ("simulation", "divergences", *ranked(problem))
+    store = _Store(folder, fingerprint(problem, tangent, settings), columns)
     missing = [s for s in range(simulations) if s not in store.rows]
     if progress is not None:
         progress(simulations - len(missing), simulations)
@@ -229,11 +228,6 @@ def run(
         if progress is not None:
             progress(count, simulations)
     return store.table(range(simulations))
-
-
-@dataclass(frozen=True)
-class _Named:
-    problem: Problem
 
 
 def _one_by_one(fitter: Fitter, missing: Sequence[int]) -> Iterator[tuple[int, np.ndarray, int]]:

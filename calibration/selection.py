@@ -18,7 +18,7 @@ from mscrenal.calibration.predictions import POTENCY, Predictions, study_potency
 from mscrenal.calibration.studies import Study
 from mscrenal.model import sampled_parameters
 
-__all__ = ["ALWAYS", "CONTRACTION", "blind_spots", "screen", "select"]
+__all__ = ["ALWAYS", "CONTRACTION", "blind_spots", "row_spread", "screen", "select"]
 
 # Narrowing of the standard deviation below which a parameter keeps its prior.
 CONTRACTION = 0.05
@@ -40,7 +40,8 @@ NEGLIGIBLE = 2e-3
 LOOKS = 6
 
 
-def _sigma(data: Sequence[Datum]) -> np.ndarray:
+def row_spread(data: Sequence[Datum]) -> np.ndarray:
+    """What each row can resolve before anything is fitted: standard error, residual, spread between subjects, (n_data,)."""
     error = np.array([d.error for d in data])
     residual = np.array([0.7 * d.kind.residual * d.residual_scale for d in data])
     between = np.array([d.kind.between if d.measure in ("smd", "share") else 0.0 for d in data])
@@ -64,13 +65,13 @@ def screen(
     """
     names = list(sampled_parameters())
     found = Predictions(data, studies, names, workers=workers)(np.zeros(len(names)))
-    scaled = found.jacobian / _sigma(data)[:, None]
+    scaled = found.jacobian / row_spread(data)[:, None]
     scaled[~np.isfinite(scaled).all(axis=1)] = 0.0
     levels = sorted({(d.study, d.observable, d.measure) for d in data if d.own_level > 0})
     own = np.array(
         [[d.own_level * ((d.study, d.observable, d.measure) == shared) for shared in levels] for d in data]
     )
-    design = np.hstack([scaled, own.reshape(len(data), -1) / _sigma(data)[:, None]])
+    design = np.hstack([scaled, own.reshape(len(data), -1) / row_spread(data)[:, None]])
     covariance = np.linalg.inv(np.eye(design.shape[1]) + design.T @ design)
     narrowed = 1.0 - np.sqrt(np.diag(covariance)[: len(names)])
     table = pd.DataFrame(
@@ -107,7 +108,7 @@ def blind_spots(
     """
     vector = (*names, *(study_potency(s) for s in potent))
     predict = Predictions(data, studies, vector, workers=workers)
-    sigma = _sigma(data)
+    sigma = row_spread(data)
     weight = np.zeros((len(data), len(vector)))
     generator = np.random.default_rng(20261122)
     for look in range(LOOKS):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,10 +55,10 @@ def rows_figure(rows: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def _row(axes: Axes, y: float, row: dict[str, object]) -> None:
+def _row(axes: Axes, y: float, row: Mapping[str, Any]) -> None:
     across = axes.get_yaxis_transform()
-    observed, middle = float(row["observed"]), float(row["predicted"])  # type: ignore[arg-type]
-    ends = [float(row[k]) for k in ("low90", "low50", "high50", "high90")]  # type: ignore[arg-type]
+    observed, middle = float(row["observed"]), float(row["predicted"])
+    ends = [float(row[k]) for k in ("low90", "low50", "high50", "high90")]
     label = str(row["label"])
     label = label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
     axes.text(-1.23, y, label, transform=across, va="center", size=7)

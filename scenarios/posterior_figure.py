@@ -37,8 +37,7 @@ def intervals(result: PosteriorResult) -> Figure:
         axes = _panel(page, HEAD, model, "Parameters of the model")
         _legend(axes)
         if hyper:
-            axes = _panel(page, HEAD + ROW * len(model) + GAP, hyper, "Parameters of the probability model")
-        axes.set_xlabel("standard deviations of the prior, from its median")
+            _panel(page, HEAD + ROW * len(model) + GAP, hyper, "Parameters of the probability model")
     return page.figure
 
 
@@ -46,6 +45,7 @@ def _panel(page: _Page, top: float, records: Sequence[Mapping[str, Any]], title:
     n = len(records)
     axes = page.axes(LEFT, top, page.width - LEFT - RIGHT, ROW * n)
     axes.set(xlim=(-REACH, REACH), ylim=(n - 0.5, -0.5), yticks=[])
+    axes.set_xlabel("standard deviations of the prior, from its median")
     axes.spines["left"].set_visible(False)
     axes.axvspan(-LIMIT, LIMIT, color="#ececec", lw=0, zorder=0)
     axes.axvline(0, color=FAINT, lw=0.8)

@@ -12,7 +12,8 @@ from toy_posterior import PARAMETERS, toy_posterior
 
 from mscrenal.app.console import text_tables
 from mscrenal.app.report import render
-from mscrenal.calibration import PosteriorError, draws
+from mscrenal.calibration import PosteriorError, draws, shipped_posterior
+from mscrenal.calibration.studies import held_out, maps_hash
 from mscrenal.model import sampled_parameters
 from mscrenal.scenarios import compare, facts, load_scenario, population, posterior
 from mscrenal.scenarios.posterior_result import module_of, posterior_result
@@ -232,3 +233,25 @@ def test_a_number_that_was_learnt_no_longer_counts_as_a_class_prior():
 def test_the_priors_are_called_priors():
     assert sentences("prior")[0] == "All bands come from the priors: no study was fitted."
     assert any("draft" in s for s in sentences(toy_posterior(draft=True)))
+
+
+# --------------------------------------------------------------------------- the one that ships
+
+
+def test_the_posterior_that_ships_was_fitted_to_the_studies_as_they_stand():
+    assert shipped_posterior().provenance["maps_hash"] == maps_hash(), (
+        "calibration/evidence/studies or held_out.toml changed since; run: mscrenal calibrate"
+    )
+
+
+def test_the_posterior_that_ships_meets_the_bar_and_saw_no_held_out_study():
+    found = shipped_posterior().provenance
+    checks = found["diagnostics"]
+    assert not found["draft"]
+    assert checks["divergences"] == 0
+    assert checks["rhat_max"] < 1.01
+    assert min(checks["ess_bulk_min"], checks["ess_tail_min"], checks["weight_ess"]) > 400
+    assert checks["pareto_k"] < 0.7
+    seen = {name.split(", ")[-1] for name in shipped_posterior().data["study_name"].values.astype(str)}
+    seen |= {name.split(" | ")[0] for name in shipped_posterior().data["level_name"].values.astype(str)}
+    assert not seen & set(held_out())

@@ -439,3 +439,11 @@ def test_a_held_out_study_that_is_none_is_told(tmp_path, monkeypatch):
 def test_the_likelihood_is_as_broad_as_it_has_to_be():
     fitted = roles().query("role == 'calibrate'")
     assert fitted["study_id"].nunique() >= 40
+
+
+def test_a_study_whose_rows_are_fitted_from_two_tables_is_refused():
+    calibrate = pytest.importorskip("mscrenal.calibration.calibrate")
+    study = studies.studies()["packham2016"]
+    with pytest.raises(evidence.EvidenceError, match="'packham2016' is fitted from two tables"):
+        calibrate.fitted_studies({"a": study, "b": study})
+    assert list(calibrate.fitted_studies({"a": study})) == ["packham2016"]
