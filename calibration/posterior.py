@@ -22,7 +22,16 @@ from mscrenal.calibration.evidence import evidence_hash
 from mscrenal.model import sampled_parameters
 from mscrenal.model.definition import model_hash
 
-__all__ = ["LARGEST", "SHIPPED", "Posterior", "PosteriorError", "read_posterior", "shipped_posterior"]
+__all__ = [
+    "LARGEST",
+    "SHIPPED",
+    "Posterior",
+    "PosteriorError",
+    "Source",
+    "posterior_of",
+    "read_posterior",
+    "shipped_posterior",
+]
 
 SHIPPED = Path(__file__).parent / "posterior.nc"
 LARGEST = 10_000_000
@@ -185,3 +194,26 @@ def shipped_posterior() -> Posterior:
             "`mscrenal calibrate`."
         )
     return found
+
+
+# The posterior that ships, the priors, a file, or a posterior of one's own.
+Source = Posterior | str | os.PathLike[str]
+
+
+def posterior_of(source: Source) -> Posterior | None:
+    """The posterior behind a source; None for the priors.
+
+    Parameters
+    ----------
+    source : {'posterior', 'prior'}, path or Posterior
+
+    Raises
+    ------
+    PosteriorError
+        If there is none, it is damaged, or it belongs to another model.
+    """
+    if isinstance(source, Posterior):
+        return source
+    if source == "prior":
+        return None
+    return shipped_posterior() if source == "posterior" else read_posterior(source)

@@ -9,7 +9,6 @@ comparison of the two then carries what they do not share, and no more.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from mscrenal.calibration.posterior import Posterior, read_posterior, shipped_posterior
+from mscrenal.calibration.posterior import Posterior, Source, posterior_of
 from mscrenal.model import PRODUCTS, nearest, sampled_parameters
 from mscrenal.model.declare import Parameter
 
@@ -125,7 +124,7 @@ class Draws:
         return {name: p.value for name, p in sampled_parameters().items()} | dict(self.middle)
 
 
-def draws(n: int, seed: int = 1, *, source: Posterior | str | os.PathLike[str] = "posterior") -> Draws:
+def draws(n: int, seed: int = 1, *, source: Source = "posterior") -> Draws:
     """Draw all sampled parameters.
 
     Parameters
@@ -151,13 +150,8 @@ def draws(n: int, seed: int = 1, *, source: Posterior | str | os.PathLike[str] =
     PosteriorError
         For a file that is no posterior, or one of another model.
     """
-    if isinstance(source, str) and source == "prior":
-        return prior_draws(n, seed)
-    if isinstance(source, Posterior):
-        found = source
-    else:
-        found = shipped_posterior() if source == "posterior" else read_posterior(source)
-    return _posterior_draws(found, n, seed)
+    found = posterior_of(source)
+    return prior_draws(n, seed) if found is None else _posterior_draws(found, n, seed)
 
 
 def prior_draws(n: int, seed: int = 1) -> Draws:

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from mscrenal.calibration import Draws, Posterior, draws, read_posterior, shipped_posterior
+from mscrenal.calibration import Draws, Posterior, draws
+from mscrenal.calibration.posterior import Source, posterior_of
 from mscrenal.calibration.studies import STUDY_FOLDER
 
 __all__ = ["BY_PRIOR", "Source", "backing", "draws_of", "origin_words", "posterior_of"]
 
-# The posterior that ships, the priors, a file, or a posterior of one's own.
-Source = Posterior | str | os.PathLike[str]
 # The verdict of a parameter that the data did not move.
 BY_PRIOR = "by the prior alone"
-
-
-def posterior_of(source: Source) -> Posterior | None:
-    """The posterior behind a source; None for the priors.
-
-    Raises
-    ------
-    PosteriorError
-        If there is none, it is damaged, or it belongs to another model.
-    """
-    if isinstance(source, Posterior):
-        return source
-    if source == "prior":
-        return None
-    return shipped_posterior() if source == "posterior" else read_posterior(source)
 
 
 def draws_of(n: int, seed: int, source: Source = "posterior") -> Draws:
