@@ -381,7 +381,7 @@ def ecdf_p(ranks: np.ndarray, levels: int) -> float:
     counts = (np.asarray(ranks)[:, None] < np.round(points * levels)[None, :]).sum(axis=0)
     both = 2 * np.minimum(binom.cdf(counts, n, points), binom.sf(counts - 1, n, points))
     gamma = float(both.min())
-    return 1.0 - _coverage(n, points, *_allowed(n, points, gamma))
+    return max(0.0, 1.0 - _coverage(n, points, *_allowed(n, points, gamma)))
 
 
 def ecdf_band(n: int, levels: int, alpha: float = 0.05) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -282,14 +282,15 @@ def advance(
     if moving.shape[0] > 0:
         for i in range(n):
             f0[i] *= moving[i]
-    if end - t < SHORTEST:
-        while cursor < n_times and times[cursor] < end:
-            emit(system, y, d, cursor, picked, seen, states, o, 0.0, clean)
-            cursor += 1
-        for i in range(n):
-            y[i] += (end - t) * f0[i]
-        return OK, end, h, cursor, steps
     while t < end:
+        if end - t < SHORTEST:
+            # Two events as good as at once, or what a step that aimed at an output beside the end has left.
+            while cursor < n_times and times[cursor] < end:
+                emit(system, y, d, cursor, picked, seen, states, o, 0.0, clean)
+                cursor += 1
+            for i in range(n):
+                y[i] += (end - t) * f0[i]
+            return OK, end, h, cursor, steps
         if steps >= most:
             return BUDGET, t, h, cursor, steps
         steps += 1

@@ -262,12 +262,12 @@ def advance_with(
     rejected = False
     h_old, error_old = 0.0, 1.0
     call3(system.kernels[RATES], y, e, f0)
-    if end - t < SHORTEST:
-        # As `advance`; a sensitivity moves by less than its rounding.
-        for i in range(y.shape[0]):
-            y[i] += (end - t) * f0[i]
-        return OK, end, h, steps
     while t < end:
+        if end - t < SHORTEST:
+            # As `advance`; a sensitivity moves by less than its rounding.
+            for i in range(y.shape[0]):
+                y[i] += (end - t) * f0[i]
+            return OK, end, h, steps
         if steps >= most:
             return BUDGET, t, h, steps
         steps += 1

@@ -95,11 +95,11 @@ def test_simulated_data_have_the_spread_of_the_probability_model():
 
 
 def test_a_right_model_is_not_rejected_and_one_with_too_small_residuals_is():
-    """The same fits, of data as the model has them, and of data with twice the noise."""
+    """The same fits, of data as the model has them, and of data with three times the noise."""
     problem, tangent = small()
     short = Settings(tune=80, draws=99, thin=1)
     right, wrong = (
-        uniformity(run(problem, tangent, 25, settings=s), s.ranks) for s in (short, replace(short, noise=2.0))
+        uniformity(run(problem, tangent, 25, settings=s), s.ranks) for s in (short, replace(short, noise=3.0))
     )
     assert not right["rejected"].any(), right
     assert {"hyper: residual, gfr", "log likelihood"} <= set(wrong.loc[wrong["rejected"], "quantity"])

@@ -163,6 +163,18 @@ def test_an_infusion_that_ends_a_rounding_error_before_the_next_starts_is_integr
     alike(run, simulate(DKD, [Dose(0.1, 2.0, "UC", "IV", 0.4)], times=[0.0, 0.3, 0.1 + 0.2, 1.0, 30.0]))
 
 
+@pytest.mark.parametrize("day", [5e-324, 1e-307, 1e-200, 1e-16])
+def test_an_event_a_breath_after_an_output_is_integrated(day):
+    """The step that lands on the output leaves a rest too short for any step."""
+    animal = Patient(species="mouse", disease="db-db", onset_days=1e-5)
+    beside, at_once = (
+        simulate(animal, [Dose(start, 1.0, "UC")], [DrugCourse("glp1ra", start)], times=[0.0, 1.0, 30.0])
+        for start in (day, 0.0)
+    )
+    assert beside.status == "ok", beside.message
+    np.testing.assert_allclose(beside.states, at_once.states, rtol=1e-4, atol=1e-7)
+
+
 def test_an_empty_second_product_changes_nothing():
     one = simulate(DKD, [Dose(0, 1.0, "UC"), Dose(28, 1.0, "UC")], times=DAYS)
     two = simulate(DKD, [Dose(0, 1.0, "UC"), Dose(28, 1.0, "UC"), Dose(28, 0.0, "BM")], times=DAYS)
