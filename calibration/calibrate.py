@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from mscrenal.calibration.course import course_prior
 from mscrenal.calibration.diagnostics import diagnostics, verdicts
 from mscrenal.calibration.evidence import EvidenceError, evidence_hash
 from mscrenal.calibration.inference import Density, Laplace, find_mode
@@ -123,7 +124,7 @@ def prepare(
     told(0.0, f"{len(data)} rows of {len(mine)} studies; which parameters they can inform")
     table = screen(data, mine, workers=workers)
     names = select(table, products_in(data, mine))
-    problem = Problem(data, mine, names)
+    problem = Problem(data, mine, names, joint=course_prior(names, workers=workers))
     told(0.01, f"{len(names)} parameters; what matters in which arm")
     blind = blind_spots(data, mine, names, problem.potent, workers=workers)
     if offset:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from mscrenal.calibration.course import STUDY as COURSE
 from mscrenal.calibration.inference import Density
 from mscrenal.calibration.sampler import TRUSTED_K, Sampled
 from mscrenal.calibration.selection import row_spread
@@ -74,24 +75,25 @@ def verdicts(ready: Prepared, data: xr.Dataset) -> dict[str, dict[str, Any]]:
     """For each calibrated parameter its contraction, a verdict in words, and the studies that speak most of it.
 
     Which studies: those whose rows' derivatives by the parameter, in units of the rows' spread, weigh most at the
-    medians of the prior.
+    medians of the prior; the published course behind the joint prior counts as one.
     """
     problem = ready.problem
     z = data["z"].values.reshape(-1, data.sizes["parameter"])
     found = ready.predictions()(np.zeros(len(problem.vector)))
     weight = (found.jacobian / row_spread(problem.data)[:, None]) ** 2
     owners = np.array([d.study for d in problem.data])
+    joint = problem.joint
+    course = {} if joint is None else dict(zip(joint.names, joint.information, strict=True))
     out = {}
     for k, name in enumerate(problem.names):
         # A study's own potency speaks of the potency that all share.
         columns = [k] + [i for i, n in enumerate(problem.vector) if n.startswith(f"{name}, ")]
         mine = weight[:, columns].sum(axis=1)
-        total = mine.sum()
-        by_study = (
-            {str(s): float(mine[owners == s].sum() / total) for s in dict.fromkeys(owners)}
-            if total > 0
-            else {}
-        )
+        told = {str(s): float(mine[owners == s].sum()) for s in dict.fromkeys(owners)}
+        if course.get(name, 0.0) > 0.0:
+            told[COURSE] = told.get(COURSE, 0.0) + float(course[name])
+        total = sum(told.values())
+        by_study = {s: w / total for s, w in told.items()} if total > 0 else {}
         top = sorted(by_study, key=lambda s: -by_study[s])[:MOST_SOURCES]
         contraction = float(1.0 - z[:, k].std())
         shift = float(np.median(z[:, k]))

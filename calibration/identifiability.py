@@ -230,8 +230,10 @@ def practice(problem: Problem, tangent: Tangent, u: np.ndarray, density: Density
     """
     precision = np.eye(len(u)) + _information(problem, tangent, u, density)
     at = np.arange(len(u))[density.blocks["z"]]
-    covariance = np.linalg.inv(precision)[np.ix_(at, at)]
-    conditional = 1.0 / np.sqrt(np.diag(precision)[at])
+    to_z = problem.prior[1]
+    covariance = to_z @ np.linalg.inv(precision)[np.ix_(at, at)] @ to_z.T
+    from_z = np.linalg.inv(to_z)
+    conditional = 1.0 / np.sqrt(np.diag(from_z.T @ precision[np.ix_(at, at)] @ from_z))
     values, vectors = np.linalg.eigh(covariance)
     rows = [
         (float(np.sqrt(v)), _words(problem.names, vector))
@@ -362,7 +364,8 @@ def _median_point(problem: Problem, posterior: Posterior, density: Density) -> n
     for k, name in enumerate(problem.names):
         if name.startswith("product.") and name.endswith(".secretion"):
             z[k] /= size["between_products"]
-    u[density.blocks["z"]] = z
+    mean, factor = problem.prior
+    u[density.blocks["z"]] = np.linalg.solve(factor, z - mean)
     if problem.potent:
         centre = z[problem.names.index(POTENCY)] if POTENCY in problem.names else 0.0
         sigma = float(getattr(sampled_parameters()[POTENCY].prior, "sigma"))  # noqa: B009 (declared log-normal)
@@ -392,12 +395,16 @@ def _profiles(density: Density, tangent: Tangent, u: np.ndarray) -> list[tuple[f
     )
     around = laplace(density, found.x)
     covariance = around.factor @ around.factor.T
+    mean, factor = density.problem.prior
+    mode = mean + factor @ around.mode[density.blocks["z"]]
     out = []
-    for k in np.arange(density.size)[density.blocks["z"]]:
-        sd = np.sqrt(covariance[k, k])
-        path = around.mode + np.outer(GRID * sd, covariance[k] / covariance[k, k])
+    for k, row in enumerate(factor):
+        # How all free variables go with the parameter.
+        along = covariance[:, density.blocks["z"]] @ row
+        variance = row @ along[density.blocks["z"]]
+        path = around.mode + np.outer(GRID * np.sqrt(variance), along / variance)
         fall = around.log_density - np.array([density.linear(v)[0] for v in path])
-        out.append(_crossings(around.mode[k] + GRID * sd, fall))
+        out.append(_crossings(mode[k] + GRID * np.sqrt(variance), fall))
     return out
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mscrenal.calibration.course import JointPrior
 from mscrenal.calibration.observations import CLASSES, Datum
 from mscrenal.calibration.predictions import POTENCY, study_potency
 from mscrenal.calibration.studies import Study
@@ -107,12 +108,21 @@ class Problem:
         Calibrated parameters, of `sampled_parameters`.
     offset : ndarray (n_data,)
         Mean over the virtual population less the typical patient, on the scale of each row.
+    joint : JointPrior, optional
+        Of the standardised parameters; those that it does not name, or all without it, are standard normal.
     """
 
     data: tuple[Datum, ...]
     studies: Mapping[str, Study]
     names: tuple[str, ...]
     offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    joint: JointPrior | None = None
+
+    @cached_property
+    def prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the standardised parameters: mean (n,), and lower triangle (n, n) whose product with its transpose is their covariance."""
+        n = len(self.names)
+        return (np.zeros(n), np.eye(n)) if self.joint is None else self.joint.of(self.names)
 
     @cached_property
     def _hyper_prior(self) -> tuple[np.ndarray, np.ndarray]:
@@ -181,9 +191,9 @@ def build(problem: Problem, predict: Callable[[Any], Any], *, observed: Any = No
     Returns
     -------
     pymc.Model
-        Free variables: ``z`` (calibrated parameters, standardised), ``study`` (deviations of the studies'
-        potencies), ``level`` (the studies' levels) and ``hyper`` (logarithms of the hyper-parameters), all standard
-        normal, so that draws of the prior need no sampler.
+        Free variables: ``z`` (calibrated parameters, standardised, and made independent where their prior is joint),
+        ``study`` (deviations of the studies' potencies), ``level`` (the studies' levels) and ``hyper`` (logarithms of
+        the hyper-parameters), all standard normal, so that draws of the prior need no sampler.
     """
     data = problem.data
     value = np.array([d.value for d in data]) if observed is None else observed
@@ -249,9 +259,13 @@ class _Layout:
         prior = sampled_parameters()[POTENCY].prior
         self.potency_sigma = float(getattr(prior, "sigma"))  # noqa: B009 (declared log-normal)
         self.potency = problem.names.index(POTENCY) if POTENCY in problem.names else None
+        self.joint = None if problem.joint is None else problem.prior
 
 
 def _coordinates(problem: Problem, place: _Layout, z: Any, study: Any, size: Any, xp: Any) -> Any:
+    if place.joint is not None:
+        mean, factor = place.joint
+        z = mean + xp.dot(z, factor.T)
     head = z
     if place.secretion.any():
         spread = size[..., place.hyper["between_products"]]

@@ -135,9 +135,18 @@ def problem_mark(problem: Problem, blind: Mapping[str, frozenset[str]], evidence
     told = [
         model, evidence, problem.vector, [asdict(HYPER[name]) for name in problem.hyper], TAIL,
         [repr(d) for d in problem.data], sorted(f"{key}: {arm!r}" for key, arm in arms.items()),
-        {k: sorted(v) for k, v in blind.items()}, [f"{x:.12e}" for x in problem.offset],
+        {k: sorted(v) for k, v in blind.items()}, [f"{x:.12e}" for x in problem.offset], _joint(problem),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _joint(problem: Problem) -> list[object]:
+    if problem.joint is None:
+        return []
+    joint = problem.joint
+    # To the digits that the engine gives alike on any machine.
+    numbers = np.concatenate([joint.mean, joint.covariance.ravel()])
+    return [*joint.names, *(f"{x:.6f}" for x in numbers)]
 
 
 def fingerprint(
