@@ -574,6 +574,103 @@ def sensitivity(
         _finish(result, folder, as_json)
 
 
+@main.command(
+    epilog="Example:  [bold]mscrenal trial uc-dn-weekly --endpoint uacr_percent_change --target-assurance 0.8[/bold]"
+)
+def trial(
+    scenario: Annotated[
+        str,
+        typer.Argument(
+            metavar="SCENARIO", help="A name of `mscrenal scenarios`, a .toml file or an event table."
+        ),
+    ] = DEFAULT_SCENARIO,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n", metavar="N", help="Patients in the smallest arm.", show_default="the scenario's", min=2
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=20, max=1_000_000, help="Virtual trials of the design.")] = 500,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What is tested.", show_default="the scenario's"),
+    ] = None,
+    analysis: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="ancova, t-test, mmrm, slopes, mixed, proportions or log-rank.",
+            show_default="the endpoint's",
+        ),
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="Two-sided level of each comparison.", show_default="0.05")
+    ] = None,
+    arm: Annotated[
+        list[str] | None, typer.Option("--arm", metavar="NAME", help="A randomised arm; repeat it.")
+    ] = None,
+    target_assurance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Find the smallest trial with this assurance.", show_default=False
+        ),
+    ] = None,
+    curve: Annotated[
+        bool, typer.Option("--curve/--no-curve", help="Simulate other sizes as well, for the figure.")
+    ] = True,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="Worlds that trials are drawn from.",
+            show_default="as many as trials, at most 2000",
+        ),
+    ] = None,
+    seed: Seed = 1,
+    horizon: Horizon = None,
+    posterior_file: PosteriorFile = None,
+    prior: Prior = False,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep finished trials here as they come, and go on with those that are there.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+    out: Out = None,
+) -> None:
+    """Virtual trials: assurance, power and type I error of a design, and the size that it needs."""
+    with clear_errors():
+        folder = _output(out)
+        api = import_module("mscrenal.scenarios")
+        wanted = Changes(horizon).apply(api.load_scenario(scenario))
+        with progress_bar(wanted.name) as step:
+            result = api.trial(
+                wanted,
+                n=n,
+                trials=trials,
+                endpoint=endpoint,
+                analysis=analysis,
+                alpha=alpha,
+                arms=arm,
+                target_assurance=target_assurance,
+                curve=curve,
+                draws=draws,
+                seed=seed,
+                source=_source(posterior_file, prior),
+                workers=workers,
+                cluster=cluster,
+                resume=resume,
+                progress=step,
+            )
+        _finish(result, folder, as_json)
+
+
 @main.command(epilog="Example:  [bold]mscrenal facts --draws 50 --json > facts.json[/bold]")
 def facts(
     draws: Draws = 20,

@@ -151,6 +151,8 @@ def text_tables(result: Any, *, brief: bool = False) -> list[TextTable]:
         return [table for part in parts for table in (_regimens(part), _endpoint_table(part, brief))]
     if result.command == "sensitivity":
         return [_sensitivity_table(result, brief)]
+    if result.command == "trial":
+        return _trial_tables(result, brief)
     if result.command == "validate":
         return _validate_tables(result, brief)
     if result.command in ("posterior", "calibrate"):
@@ -316,6 +318,53 @@ def _sensitivity_table(result: Any, brief: bool) -> TextTable:
         + (" Names and values of the parameters: --json, --out." if brief else "")
     )
     return TextTable(result.title, headings, tuple(rows), frozenset({0, 1} if names else {0, 3}), note)
+
+
+def _trial_tables(result: Any, brief: bool) -> list[TextTable]:
+    """A row per comparison, and assurance by size."""
+
+    def share(found: Any) -> str:
+        return f"{found.value:.1%}\n± {found.error:.1%}" if math.isfinite(found.value) else "–"
+
+    rows = []
+    values = [v for c in result.comparisons for v in (*c.truth, *c.estimate, c.detectable)]
+    decimals = decimals_for([v for v in values if math.isfinite(v)])
+    for c in result.comparisons:
+        rows.append(
+            (
+                c.arm,
+                f"{c.n_arm} + {c.n_reference}",
+                share(c.assurance),
+                share(c.power),
+                share(c.type1),
+                interval((c.truth[1], c.truth[0], c.truth[2]), decimals).replace(" ", "\n", 1),
+                interval((c.estimate[1], c.estimate[0], c.estimate[2]), decimals).replace(" ", "\n", 1),
+                number(c.detectable, decimals),
+            )
+        )
+    headings = ("Arm", "Patients", "Assurance", "Power at\nthe medians", "Type I\nerror", "True effect\n(90 %)",
+                "Estimates\n(90 %)", "Seen with\n80 % power")  # fmt: skip
+    unit = result.endpoint.unit
+    note = " ".join(result.summary) + (
+        f" Effects: {result.endpoint.label}, {unit}, against {result.reference}; {result.endpoint.better} is better; "
+        f"analysis {result.design.analysis}, two-sided {result.design.alpha:g}. ±: Monte-Carlo standard error."
+    )
+    made = [TextTable(result.title, headings, tuple(rows), note=note)]
+    curve = result.power_curve
+    if curve["n_arm"].nunique() > 1:
+        shown = tuple(
+            (
+                r["arm"],
+                f"{r['n_arm']} + {r['n_reference']}",
+                f"{r['assurance']:.1%} ± {r['mc_error']:.1%}",
+                f"{r['type1_error']:.1%} ± {r['type1_mc_error']:.1%}",
+                f"{r['trials']:,}",
+            )
+            for r in curve.to_dict("records")
+        )
+        heads = ("Arm", "Patients", "Assurance", "Type I error", "Trials")
+        made.append(TextTable("By size", heads, shown))
+    return made
 
 
 WORST_ROWS, MOST_REASONS = 12, 12  # on a terminal

@@ -59,6 +59,8 @@ FIGURE_TITLES = {
     "predicted_observed": "Published values in their predictive intervals",
     "pit": "Where published values lie in their predictive distributions",
     "coverage": "Shares inside the intervals",
+    "assurance": "Probability of a significant result, by size",
+    "effects": "What a trial of this size would see",
 }
 
 

@@ -4,7 +4,7 @@
         [--draws N]
 
 Without a name, all of them: the table and the picture of README.md, docs/facts.md, docs/behaviours.md,
-docs/evidence.md, docs/validation.md, docs/identifiability.md, and what docs/calibration.md says of the posterior. Each ends with a stamp of what it was computed with, the model and the priors (of the page of
+docs/evidence.md, docs/validation.md, docs/identifiability.md, and what docs/calibration.md says of the posterior and docs/trials.md of the shipped trials. Each ends with a stamp of what it was computed with, the model and the priors (of the page of
 evidence: the tables and what is said of their studies); a test compares it with the package, so that a page cannot
 outlive its numbers.
 """
@@ -36,10 +36,11 @@ from mscrenal.calibration.rivals import compare_loo, fit_rivals
 from mscrenal.calibration.studies import ROLES, SPLIT_FILE, STUDY_FOLDER, Study, held_out, roles, studies
 from mscrenal.model import sampled_parameters
 from mscrenal.model.kernels import compiled
-from mscrenal.scenarios import compare, facts, validate
+from mscrenal.scenarios import compare, facts, trial, validate
 from mscrenal.scenarios.assess_figures import coverage_figure
 from mscrenal.scenarios.behaviours import check, shares
 from mscrenal.scenarios.style import nice_unit
+from mscrenal.scenarios.trial_result import Share, TrialResult
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = "<!-- Written by docs/build_pages.py; do not edit. -->"
@@ -692,6 +693,68 @@ def write_calibration(_: int) -> None:
     page.write_text(text, encoding="utf-8")
 
 
+# --------------------------------------------------------------------------- trials
+
+# Each with the endpoint of its design, and what else its readers would ask.
+SHIPPED_TRIALS: tuple[tuple[str, str | None], ...] = (
+    ("uc-dn-weekly", None),
+    ("uc-dn-weekly", "uacr_percent_change"),
+    ("uc-dn-weekly", "egfr_slope_total"),
+    ("nephstrom", None),
+    ("rexlemestrocel", None),
+    ("t2d-uc-monthly", None),
+    ("sle-uc", None),
+)
+
+
+def _trial_rows(result: TrialResult) -> list[tuple[str, ...]]:
+    def share(found: Share) -> str:
+        return f"{found.value:.1%} ± {found.error:.1%}"
+
+    return [
+        (
+            f"`{result.scenario.name}`",
+            f"{c.arm}, {c.n_arm} + {c.n_reference}",
+            f"{result.endpoint.label}, {result.endpoint.unit}; {result.design.analysis}",
+            f"{number(c.truth[1])} {interval((c.truth[0], c.truth[2]))}",
+            number(c.detectable),
+            share(c.assurance),
+            share(c.power),
+            share(c.type1),
+        )
+        for c in result.comparisons
+    ]
+
+
+def write_trials(n: int) -> None:
+    """Every shipped trial; for the first what it can and cannot show, in a paragraph and two figures."""
+    rows, words = [], ""
+    for k, (name, endpoint) in enumerate(SHIPPED_TRIALS):
+        result = trial(name, endpoint=endpoint, trials=n, curve=k == 0)
+        rows += _trial_rows(result)
+        if k == 0:
+            for figure, picture in result.plot().items():
+                picture.savefig(ROOT / "docs" / "figures" / f"trial_{figure}.png", dpi=150)
+            words = " ".join(result.summary)
+    heads = (
+        "Trial", "Arm, patients", "Endpoint, analysis", "True effect: median (90 % of worlds)", "Seen with 80 % power",
+        "Assurance", "Power at the medians", "Type I error",
+    )  # fmt: skip
+    parts = [
+        f"{n:,} virtual trials of each design; ±: Monte-Carlo standard error; effects against the reference arm, ratios and hazard ratios as such.",
+        table(heads, rows),
+        "### What 38 patients can and cannot show",
+        words,
+        "![Assurance by size](figures/trial_assurance.png)",
+        "![What a trial of this size would see](figures/trial_effects.png)",
+    ]
+    page = ROOT / "docs" / "trials.md"
+    block = (
+        f"<!-- trials: start -->\n{_stamped(chr(10).join(p + chr(10) for p in parts))}<!-- trials: end -->"
+    )
+    page.write_text(_filled(page.read_text(encoding="utf-8"), "trials", block), encoding="utf-8")
+
+
 # --------------------------------------------------------------------------- command line
 
 PAGES: Mapping[str, tuple[Callable[[int], None], int]] = {
@@ -702,6 +765,7 @@ PAGES: Mapping[str, tuple[Callable[[int], None], int]] = {
     "validation": (write_validation, 400),
     "identifiability": (write_identifiability, 1),
     "calibration": (write_calibration, 1),
+    "trials": (write_trials, 1000),
 }
 
 

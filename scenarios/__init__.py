@@ -10,6 +10,8 @@ from mscrenal.scenarios.posterior_result import posterior
 from mscrenal.scenarios.run import Run, RunError, run
 from mscrenal.scenarios.scenario import Arm, Course, PatientSpec, PopulationSpec, Scenario, ScenarioError
 from mscrenal.scenarios.sensitivity import sensitivity
+from mscrenal.scenarios.trial import trial
+from mscrenal.scenarios.trial_spec import TrialError, TrialSpec
 from mscrenal.scenarios.validate import validate
 from mscrenal.scenarios.verify import verify
 
@@ -23,6 +25,8 @@ __all__ = [
     "RunError",
     "Scenario",
     "ScenarioError",
+    "TrialError",
+    "TrialSpec",
     "calibrate",
     "compare",
     "explain",
@@ -36,6 +40,7 @@ __all__ = [
     "scenario_toml",
     "sensitivity",
     "simulate",
+    "trial",
     "validate",
     "verify",
 ]

@@ -42,6 +42,7 @@ from mscrenal.model.text import (
     parse_duration,
 )
 from mscrenal.scenarios.endpoints import ENDPOINTS
+from mscrenal.scenarios.trial_spec import TrialSpec
 
 __all__ = [
     "ENDPOINT_NAMES",
@@ -756,7 +757,8 @@ class Scenario:
     """A question put to the model: a patient or a population, arms, visits and endpoints.
 
     `reference` names the arm against which the others are read. `notes` are what a reader of the file
-    should hear about it (an event table's ignored rows). Exactly one of `patient` and `population`.
+    should hear about it (an event table's ignored rows). `trial` is the design of a virtual trial of it, None for the
+    default one. Exactly one of `patient` and `population`.
     """
 
     name: str
@@ -771,6 +773,7 @@ class Scenario:
     source: str = ""
     question: str = ""
     notes: tuple[str, ...] = ()
+    trial: TrialSpec | None = None
 
     def __post_init__(self) -> None:
         for name in ("arms", "visits", "endpoints", "notes"):

@@ -30,6 +30,7 @@ from mscrenal.scenarios.scenario import (
     ScenarioError,
     inside,
 )
+from mscrenal.scenarios.trial_spec import Rate, TrialSpec
 
 __all__ = ["read_scenario"]
 
@@ -190,6 +191,30 @@ class VisitsTable(_Table):
     every: PositiveDuration
 
 
+class RateTable(_Table):
+    """``{ share = 0.07, by = "1y" }``"""
+
+    share: float
+    by: PositiveDuration
+
+
+class TrialTable(_Table):
+    """``[trial]``: the design of a virtual trial"""
+
+    arms: list[str] = []
+    n: list[int] = []
+    endpoint: str = ""
+    analysis: str = ""
+    alpha: float = 0.05
+    block: int = 0
+    missed: float | None = None
+    dropout: RateTable | None = None
+    death: RateTable | None = None
+    looks: list[float] = []
+    at: PositiveDuration | None = None
+    population: PopulationTable | None = None
+
+
 class ScenarioTable(_Table):
     """The whole file"""
 
@@ -204,6 +229,7 @@ class ScenarioTable(_Table):
     endpoints: list[str] = list(ENDPOINT_NAMES)
     arm: list[ArmTable] = []
     dose_grid: GridTable | None = None
+    trial: TrialTable | None = None
 
 
 _TABLES: Mapping[tuple[str, ...], type[_Table]] = {
@@ -217,6 +243,12 @@ _TABLES: Mapping[tuple[str, ...], type[_Table]] = {
     ("arm", "drugs_added"): DrugAddedTable,
     ("dose_grid",): GridTable,
     ("visits",): VisitsTable,
+    ("trial",): TrialTable,
+    ("trial", "dropout"): RateTable,
+    ("trial", "death"): RateTable,
+    ("trial", "population"): PopulationTable,
+    ("trial", "population", "correlations"): CorrelationTable,
+    **{("trial", "population", name): DistributionTable for name in COVARIATES},
 }
 
 
@@ -271,7 +303,7 @@ def _scenario(table: ScenarioTable, name: str) -> Scenario:
             arms += _grid_arms(table.dose_grid)
     if not arms:
         raise ScenarioError("arm: given none. Write at least one [[arm]] with a name.")
-    return Scenario(
+    made = Scenario(
         name=name,
         title=table.title,
         source=table.source,
@@ -283,7 +315,38 @@ def _scenario(table: ScenarioTable, name: str) -> Scenario:
         arms=tuple(arms),
         visits=_visits(table.visits, table.horizon),
         endpoints=tuple(table.endpoints),
+        trial=_trial(table.trial),
     )
+    if made.trial is not None:
+        with inside("trial"):
+            made.trial.read_at(made)
+    return made
+
+
+def _trial(table: TrialTable | None) -> TrialSpec | None:
+    if table is None:
+        return None
+    with inside("trial"):
+        given: dict[str, Any] = {}
+        for name in ("dropout", "death"):
+            rate = getattr(table, name)
+            if rate is not None:
+                with inside(name):
+                    given[name] = Rate(rate.share, rate.by)
+        if table.missed is not None:
+            given["missed"] = table.missed
+        return TrialSpec(
+            arms=tuple(table.arms),
+            sizes=tuple(table.n),
+            endpoint=table.endpoint,
+            analysis=table.analysis,
+            alpha=table.alpha,
+            block=table.block,
+            looks=tuple(table.looks),
+            at_days=table.at or 0.0,
+            population=_population(table.population),
+            **given,
+        )
 
 
 def _patient(table: PatientTable | None, needed: bool) -> PatientSpec | None:
@@ -522,7 +585,9 @@ def _label(key: tuple[str | int, ...], data: Mapping[str, Any]) -> str:
         return f"arm {name!r}{course}: " if name else f"arm number {key[1] + 1}{course}: "
     if len(key) > 2 and key[0] == "population" and key[1] in COVARIATES:
         return f"[population] {key[1]}: "
-    if len(key) > 1 and key[0] in ("patient", "population", "dose_grid"):
+    if key[:2] == ("trial", "population"):
+        return "[trial.population] "
+    if len(key) > 1 and key[0] in ("patient", "population", "dose_grid", "trial"):
         return f"[{key[0]}] "
     return "[dose_grid] " if key == ("dose_grid",) else ""
 

@@ -374,7 +374,9 @@ def test_a_defect_of_ours_keeps_its_traceback(api):
 # --------------------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("command", ["compare", "scenarios", "simulate", "explain", "sensitivity", "facts"])
+@pytest.mark.parametrize(
+    "command", ["compare", "scenarios", "simulate", "explain", "sensitivity", "trial", "facts"]
+)
 def test_the_help_of_each_command_has_a_worked_example(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     result = run(command, "--help")
@@ -390,7 +392,7 @@ def test_only_commands_that_work_are_offered():
     names = {command.name or command.callback.__name__ for command in main.registered_commands}
     assert names == {
         "calibrate", "compare", "explain", "export", "facts", "population", "posterior", "scenarios", "sensitivity",
-        "simulate", "validate", "verify",
+        "simulate", "trial", "validate", "verify",
     }  # fmt: skip
 
 

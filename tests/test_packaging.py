@@ -145,8 +145,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     )
     imported = set(re.findall(r"^\s*(?:import|from) (\w+)", text, re.MULTILINE))
     declared = {re.split(r"[<>=\[]", item)[0] for item in PROJECT["project"]["dependencies"]}
-    by_pandas = {"pyarrow"}  # to_parquet asks for it
-    assert declared - imported == by_pandas
+    assert declared - imported == set()
     # What only an extra brings is imported where it is used, behind a message that names the extra.
     extras = PROJECT["project"]["optional-dependencies"]
     offered = {re.split(r"[<>=\[]", item)[0] for name in extras if name != "test" for item in extras[name]}
