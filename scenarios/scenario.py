@@ -17,7 +17,9 @@ from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.optimize import minimize
+from scipy.special import logsumexp, ndtr, ndtri
+from scipy.stats import qmc
 
 from mscrenal.model import (
     COVARIATES,
@@ -54,7 +56,10 @@ __all__ = [
     "PopulationSpec",
     "Scenario",
     "ScenarioError",
+    "Target",
+    "Tilt",
     "product_kind",
+    "tilt_to",
 ]
 
 ENDPOINT_NAMES = tuple(ENDPOINTS)
@@ -612,10 +617,143 @@ class Correlation:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a covariate of the admitted has to be: ``normal``, mean and SD, or ``lognormal``, median and geometric SD.
+
+    `spread` may be None where a baseline table prints none.
+    """
+
+    kind: str
+    centre: float
+    spread: float | None = None
+
+    def __post_init__(self) -> None:
+        known(self.kind, ("lognormal", "normal"), "kind of target", ("kind",))
+        log = self.kind == "lognormal"
+        if not math.isfinite(self.centre) or (log and self.centre <= 0):
+            raise ScenarioError(
+                f"match: given {self.centre!r}. Allowed: a finite number, above zero for a median."
+            )
+        least = 1.0 if log else 0.0
+        if self.spread is not None and not (math.isfinite(self.spread) and self.spread > least):
+            raise ScenarioError(f"match: given a spread of {self.spread!r}. Allowed: above {least:g}.")
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """Values on the scale of the target, (n,)."""
+        return np.log(values) if self.kind == "lognormal" else np.asarray(values, dtype=float)
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """Mean, and mean square if a spread is given, on that scale."""
+        log = self.kind == "lognormal"
+        mean = math.log(self.centre) if log else self.centre
+        if self.spread is None:
+            return (mean,)
+        sd = math.log(self.spread) if log else self.spread
+        return mean, mean**2 + sd**2
+
+
+@dataclass(frozen=True)
+class Tilt:
+    """Weights that match targets: ``exp(slopes · features - most)``, at most 1 but for a few, who count as 1.
+
+    Attributes
+    ----------
+    shifts, scales, slopes : ndarray (n_features,)
+        Features are standardised before they are weighted.
+    most : float
+        Logarithm of the largest weight, a quantile of 99.5 % of those of the whole population.
+    effective : float
+        Share of the population that the weights leave, as an effective sample size.
+    """
+
+    targets: Mapping[str, Target]
+    shifts: np.ndarray
+    scales: np.ndarray
+    slopes: np.ndarray
+    most: float
+    effective: float
+
+    def accepts(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Probability with which subjects of these covariates (n,) are enrolled, (n,)."""
+        features = (_features(self.targets, values) - self.shifts) / self.scales
+        # One column after the other: a matrix product rounds by the place that a row has in it.
+        log = sum(features[:, k] * self.slopes[k] for k in range(len(self.slopes))) - self.most
+        return np.exp(np.minimum(log, 0.0))
+
+
+def _features(targets: Mapping[str, Target], values: Mapping[str, np.ndarray]) -> np.ndarray:
+    columns = []
+    for name, target in targets.items():
+        x = target.scaled(np.asarray(values[name], dtype=float))
+        columns += [x] if target.spread is None else [x, x**2]
+    return np.stack(columns, axis=1)
+
+
+LEAST_EFFECTIVE = 0.02  # of a population, below which another population is meant
+TILT_SAMPLE = 1 << 14
+
+
+def tilt_to(targets: Mapping[str, Target], values: Mapping[str, np.ndarray]) -> Tilt:
+    """The weights nearest to equal ones (in entropy) under which a population has the targets.
+
+    Parameters
+    ----------
+    targets : mapping of str to Target
+    values : mapping of str to ndarray (n,)
+        Covariates of a large sample of the population.
+
+    Raises
+    ------
+    ScenarioError
+        If no weights do, or so few subjects carry them that another population is meant.
+
+    Notes
+    -----
+    Entropy balancing (Hainmueller 2012, doi:10.1093/pan/mpr025): the dual problem is convex and has as many unknowns
+    as there are moments.
+    """
+    raw = _features(targets, values)
+    shifts, scales = raw.mean(axis=0), raw.std(axis=0)
+    wanted = np.array([m for t in targets.values() for m in t.moments])
+    if not np.all(scales > 0):
+        raise ScenarioError(
+            "match: a covariate that is the same for all has no other mean. Give it a spread."
+        )
+    features, aims = (raw - shifts) / scales, (wanted - shifts) / scales
+
+    def dual(slopes: np.ndarray) -> tuple[float, np.ndarray]:
+        log = features @ slopes
+        total = logsumexp(log)
+        weights = np.exp(log - total)
+        return float(total - slopes @ aims), weights @ features - aims
+
+    found = minimize(
+        dual, np.zeros(features.shape[1]), jac=True, method="BFGS", options={"gtol": 1e-8, "maxiter": 500}
+    )
+    log = features @ found.x
+    weights = np.exp(log - logsumexp(log))
+    missed = np.abs(weights @ features - aims).max()
+    effective = 1.0 / float((weights**2).sum()) / len(weights)
+    if not missed < 1e-3 or effective < LEAST_EFFECTIVE:
+        said = ", ".join(
+            f"{name} {t.centre:g} (population: {np.mean(values[name]) if t.kind == 'normal' else np.median(values[name]):.4g})"
+            for name, t in targets.items()
+        )
+        raise ScenarioError(
+            f"match: no weighting of this population gives {said}: fewer than {LEAST_EFFECTIVE:.0%} of it would carry "
+            "the weight. Move its distributions nearer, widen the limits, or ask for less.",
+            key=("match",),
+        )
+    return Tilt(dict(targets), shifts, scales, found.x, float(np.quantile(log, 0.995)), effective)
+
+
+@dataclass(frozen=True)
 class PopulationSpec:
     """Subjects that differ: distributions of the covariates, eligibility limits, correlations.
 
-    `covariates` maps the names of `COVARIATES` to distributions; one that is not named is the same for
+    `targets` is a baseline table to match: subjects are enrolled with a probability that gives those who are the means and
+    spreads asked for. `covariates` maps the names of `COVARIATES` to distributions; one that is not named is the same for
     all, that of the model's typical patient. Patients are human; animals of one strain are one `PatientSpec`.
     """
 
@@ -626,10 +764,12 @@ class PopulationSpec:
     drugs: tuple[str, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     species: str = "human"
+    targets: Mapping[str, Target] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drugs", tuple(self.drugs))
         object.__setattr__(self, "correlations", tuple(self.correlations))
+        object.__setattr__(self, "targets", dict(self.targets))
         if self.species != "human":
             raise ScenarioError(
                 f"species: given {self.species!r} in a population. Populations are human; describe animals "
@@ -651,6 +791,30 @@ class PopulationSpec:
                 disease=self.disease, **cast(Any, {name: distribution.centre})
             )  # in range, and known of it
         self._check_correlations()
+        for name in self.targets:
+            known(name, self.covariates, "covariate of this population", ("match", name))
+        if self.targets:
+            self.tilt  # noqa: B018 (whether the targets can be met)
+
+    @cached_property
+    def tilt(self) -> Tilt | None:
+        """How subjects are enrolled so that the targets are met; None without targets."""
+        if not self.targets:
+            return None
+        names = list(self.covariates)
+        z = ndtri(qmc.Sobol(len(names), seed=1).random(TILT_SAMPLE).clip(1e-9, 1 - 1e-9))
+        mixed = z @ np.linalg.cholesky(self.correlation_matrix).T
+        values = {
+            name: np.array([self.covariates[name].at(x) for x in mixed[:, k]]) for k, name in enumerate(names)
+        }
+        inside_ = np.all([[self._admits(name, v) for v in values[name]] for name in names], axis=0)
+        if inside_.sum() < 100:
+            raise ScenarioError(
+                f"match: of {TILT_SAMPLE} drawn subjects only {int(inside_.sum())} qualify, too few to weigh. Widen the limits.",
+                key=("match",),
+            )
+        with inside("match"):
+            return tilt_to(self.targets, {name: v[inside_] for name, v in values.items()})
 
     def _check_correlations(self) -> None:
         names = tuple(self.covariates)
@@ -710,7 +874,11 @@ class PopulationSpec:
             z = factor @ covariates.standard_normal(len(names) or 1)
             values = {name: self.covariates[name].at(float(z[i])) for i, name in enumerate(names)}
             outside = [name for name in names if not self._admits(name, values[name])]
-            if not outside and _older_than_disease(values, self.disease):
+            chosen = (
+                self.tilt is None
+                or covariates.random() < self.tilt.accepts({n: np.array([v]) for n, v in values.items()})[0]
+            )
+            if not outside and chosen and _older_than_disease(values, self.disease):
                 sex = "male" if sexes.random() < self.male_share else "female"
                 return PatientSpec(disease=self.disease, sex=sex, drugs=self.drugs, **cast(Any, values))
             for name in outside:

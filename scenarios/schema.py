@@ -28,6 +28,7 @@ from mscrenal.scenarios.scenario import (
     PopulationSpec,
     Scenario,
     ScenarioError,
+    Target,
     inside,
 )
 from mscrenal.scenarios.trial_spec import Rate, TrialSpec
@@ -123,6 +124,15 @@ class CorrelationTable(_Table):
 Covariate = Annotated[DistributionTable, BeforeValidator(_distribution)] | None
 
 
+class TargetTable(_Table):
+    """``{ mean, sd }`` or ``{ median, gsd }`` of a baseline table; the spread may be left out"""
+
+    mean: float | None = None
+    sd: float | None = None
+    median: float | None = None
+    gsd: float | None = None
+
+
 class PopulationTable(_Table):
     """``[population]``"""
 
@@ -140,6 +150,7 @@ class PopulationTable(_Table):
     sledai: Covariate = None
     insulin_share: Covariate = None
     correlations: list[CorrelationTable] = []
+    match: dict[str, TargetTable] = {}
 
 
 class CourseTable(_Table):
@@ -248,6 +259,8 @@ _TABLES: Mapping[tuple[str, ...], type[_Table]] = {
     ("trial", "death"): RateTable,
     ("trial", "population"): PopulationTable,
     ("trial", "population", "correlations"): CorrelationTable,
+    **{("population", "match", name): TargetTable for name in COVARIATES},
+    **{("trial", "population", "match", name): TargetTable for name in COVARIATES},
     **{("trial", "population", name): DistributionTable for name in COVARIATES},
 }
 
@@ -378,7 +391,25 @@ def _population(table: PopulationTable | None) -> PopulationSpec | None:
             correlations=tuple(
                 Correlation(item.between[0], item.between[1], item.value) for item in table.correlations
             ),
+            targets=_targets(table.match),
         )
+
+
+def _targets(tables: Mapping[str, TargetTable]) -> dict[str, Target]:
+    out = {}
+    for name, item in tables.items():
+        with inside("match", name):
+            given = {key for key in TargetTable.model_fields if getattr(item, key) is not None}
+            if given in ({"mean"}, {"mean", "sd"}):
+                out[name] = Target("normal", item.mean or 0.0, item.sd)
+            elif given in ({"median"}, {"median", "gsd"}):
+                out[name] = Target("lognormal", item.median or 0.0, item.gsd)
+            else:
+                raise ScenarioError(
+                    f"given {' and '.join(sorted(given)) or 'nothing'}. Allowed: mean, or median, each with its spread (sd, gsd) or "
+                    "without."
+                )
+    return out
 
 
 def _distribution_of(table: DistributionTable) -> Distribution:

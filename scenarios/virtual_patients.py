@@ -62,6 +62,11 @@ def _covariates(spec: PopulationSpec, kind: Patient, seed: int, first: int, n: i
         drawn = {name: _at(spec.covariates[name], mixed[i]) for i, name in enumerate(names)}
         admitted = {name: _admitted(name, spec.covariates[name], drawn[name]) for name in names}
         fine = waiting & np.all(list(admitted.values()), axis=0) & _older_than_disease(kind, drawn)
+        if spec.tilt is not None:
+            u = numbered_uniforms(seed, "population", "enrolled", first=first, n=n, turn=turn)
+            # Who does not qualify may have no weight at all, such as the logarithm of a negative number.
+            with np.errstate(invalid="ignore"):
+                fine &= u < spec.tilt.accepts(drawn)
         for name in names:
             values[name][fine] = drawn[name][fine]
             excluded[name] += int((waiting & ~admitted[name]).sum())

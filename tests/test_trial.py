@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -219,6 +220,43 @@ def test_what_was_kept_is_not_run_again_and_comes_out_the_same(result, tmp_path)
     again = trial(scenario(), trials=60, draws=20, workers=2, resume=folder)
     pd.testing.assert_frame_equal(again.rows, result.rows, check_exact=True)
     assert all(p.stat().st_mtime_ns == before[p] for p in kept[1:])
+
+
+KILLED = """
+import sys
+from mscrenal.scenarios import trial
+from mscrenal.scenarios.schema import read_scenario
+text = open(sys.argv[1]).read()
+trial(read_scenario(text, name="finerenone"), trials=400, draws=20, workers=1, curve=False, resume=sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_and_gives_the_same(tmp_path):
+    path, folder = tmp_path / "mine.toml", tmp_path / "kept"
+    path.write_text(FILE)
+    running = subprocess.Popen([sys.executable, "-c", KILLED, str(path), str(folder)])
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("*.parquet"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.kill()
+    assert running.wait() != 0
+    kept = len(list(folder.glob("*.parquet")))
+    assert kept >= 3
+    given_ = read_scenario(FILE, name="finerenone")
+    again = trial(given_, trials=400, draws=20, workers=2, curve=False, resume=folder)
+    whole = trial(given_, trials=400, draws=20, workers=2, curve=False)
+    pd.testing.assert_frame_equal(again.rows, whole.rows, check_exact=True)
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_to_the_last_bit(result):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        far = trial(scenario(), trials=60, draws=20, cluster=cluster.scheduler_address)
+    pd.testing.assert_frame_equal(far.rows, result.rows, check_exact=True)
 
 
 def test_a_folder_of_other_trials_is_refused_and_left_alone(tmp_path):
