@@ -671,6 +671,153 @@ def trial(
         _finish(result, folder, as_json)
 
 
+@main.command(
+    epilog="Example:  [bold]mscrenal optimise uc-dn-weekly --products UC --max-visits 3 --max-cells 3e6/kg[/bold]"
+)
+def optimise(
+    scenario: Annotated[
+        str,
+        typer.Argument(
+            metavar="SCENARIO",
+            help="Whose patient, reference arm and horizon: a name of `mscrenal scenarios`, a .toml file or an event table.",
+        ),
+    ] = DEFAULT_SCENARIO,
+    products: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--products",
+            metavar="NAME",
+            help="A product to choose from; repeat it, or part by commas.",
+            show_default="those of the scenario",
+        ),
+    ] = None,
+    routes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--routes", metavar="NAME", help="A route, likewise.", show_default="those of the scenario"
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The endpoint to gain in.",
+            show_default="egfr_slope_total, or the scenario's first",
+        ),
+    ] = None,
+    gain: Annotated[
+        float | None,
+        typer.Option(
+            help="The gain that matters, in the endpoint's unit.", show_default="0.75 a year in eGFR slope"
+        ),
+    ] = None,
+    max_cells: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CELLS",
+            help="Most cells in all: 6e6/kg, or 400e6.",
+            show_default="6e6/kg, or the scenario's most",
+        ),
+    ] = None,
+    max_visits: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most days with a dose.", show_default="6, or the scenario's most"),
+    ] = None,
+    min_interval: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Shortest time between doses.", show_default="1w, or the scenario's shortest"
+        ),
+    ] = None,
+    min_dose: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DOSE", help="Smallest dose: 3e5/kg, or '50 ug/kg' of EVs.", show_default="0.3e6/kg"
+        ),
+    ] = None,
+    max_dose: Annotated[
+        str | None,
+        typer.Option(metavar="DOSE", help="Largest dose.", show_default="4e6/kg, the most in people"),
+    ] = None,
+    max_risk: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest median sensitisation, 0 to 1: how far a further dose would be rejected.",
+            show_default="none",
+        ),
+    ] = None,
+    margin: Annotated[
+        float,
+        typer.Option(
+            help="What the sparing regimens may lack of the largest expected gain, as a share of it."
+        ),
+    ] = 0.1,
+    horizon: Horizon = None,
+    patients: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="Mean over a virtual population of this size.",
+            show_default="one typical patient",
+        ),
+    ] = None,
+    draws: Draws = 400,
+    seed: Seed = 1,
+    posterior_file: PosteriorFile = None,
+    prior: Prior = False,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    as_json: Json = False,
+    out: Out = None,
+    egfr: Egfr = None,
+    uacr: Uacr = None,
+    hba1c: Hba1c = None,
+    age: Age = None,
+    sex: Sex = None,
+    weight: Weight = None,
+    drug: Drugs = None,
+) -> None:
+    """The best regimens under limits: dose, number, interval, product and route; and what knowing more is worth."""
+    with clear_errors():
+        folder = _output(out)
+        api = import_module("mscrenal.scenarios")
+        covariates = _patient(
+            egfr=egfr, uacr=uacr, hba1c=hba1c, age=age, sex=sex, weight_kg=weight, drugs=drug
+        )
+        wanted = Changes(None, (), covariates).apply(api.load_scenario(scenario))
+        with progress_bar(wanted.name) as step:
+            result = api.optimise(
+                wanted,
+                products=_names(products),
+                routes=_names(routes),
+                objective=objective,
+                gain=gain,
+                max_cells=max_cells,
+                max_visits=max_visits,
+                min_interval=min_interval,
+                min_dose=min_dose,
+                max_dose=max_dose,
+                max_risk=max_risk,
+                horizon=horizon,
+                margin=margin,
+                draws=draws,
+                seed=seed,
+                source=_source(posterior_file, prior),
+                workers=workers,
+                cluster=cluster,
+                patients=patients,
+                progress=step,
+            )
+        _finish(result, folder, as_json)
+
+
+def _names(given: list[str] | None) -> tuple[str, ...] | None:
+    """Names that came one by one or with commas between; None for none."""
+    names = tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())
+    return names or None
+
+
 @main.command(epilog="Example:  [bold]mscrenal facts --draws 50 --json > facts.json[/bold]")
 def facts(
     draws: Draws = 20,

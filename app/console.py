@@ -153,6 +153,8 @@ def text_tables(result: Any, *, brief: bool = False) -> list[TextTable]:
         return [_sensitivity_table(result, brief)]
     if result.command == "trial":
         return _trial_tables(result, brief)
+    if result.command == "optimise":
+        return _optimise_tables(result, brief)
     if result.command == "validate":
         return _validate_tables(result, brief)
     if result.command in ("posterior", "calibrate"):
@@ -365,6 +367,80 @@ def _trial_tables(result: Any, brief: bool) -> list[TextTable]:
         heads = ("Arm", "Patients", "Assurance", "Type I error", "Trials")
         made.append(TextTable("By size", heads, shown))
     return made
+
+
+MOST_REGIMENS, MOST_UNKNOWNS = 12, 5  # on a terminal
+
+
+def _optimise_tables(result: Any, brief: bool) -> list[TextTable]:
+    """The shortlist, then what knowing more is worth; with `brief` the best of each, and whatever the scenario gives."""
+    records = result.records
+    shown = [
+        r for i, r in enumerate(records) if not brief or i < MOST_REGIMENS or r["pareto"] or r["of_scenario"]
+    ]
+    decimals = max(decimals_for([r["expected_gain"] for r in shown]), 1)
+    relevant = result.relevant is not None
+    rows = []
+    for r in shown:
+        mark = "* " if r["recommended"] else "+ " if r["pareto"] else ""
+        risk = r["sensitisation"]
+        rows.append(
+            (
+                f"{mark}{r['regimen']['name']}",
+                engineering(r["burden"]["value"]),
+                str(r["visits"]),
+                interval((r["expected_gain"], *r["gain"]["ci90"]), decimals, sign=True),
+                *([f"{r['prob_relevant']:.0%}"] if relevant else []),
+                f"{r['prob_best']:.0%}",
+                number(r["expected_loss"], decimals),
+                "–" if risk is None else f"{risk['rejection']['median']:.2f}",
+            )
+        )
+    unit = "" if result.unit == "1" else f"\n[{result.unit}]"
+    headings = (
+        "Regimen", "All doses\n[per kg]", "Visits", f"Expected gain{unit}",
+        *([f"P(≥ {result.relevant:.2g})"] if relevant else []), "Best", "Loss", "Sensiti-\nsation",
+    )  # fmt: skip
+    left = len(records) - len(shown)
+    note = (
+        f"{result.recommended['reason']} *: recommended; +: on the front of gain, burden and visits. Band: 90 % of the draws. "
+        "Best: share of the draws in which it is the best. Loss: what choosing it loses on average against the best of each "
+        "draw. Sensitisation: how far a further dose would be rejected, 0 to 1."
+    )
+    for name, spared in result.recommended.get("sparing", {}).items():
+        what = "Least burden" if name == "least_burden" else "Fewest visits"
+        note += f" {what} within {result.margin:.0%} of the best: {spared['name']}."
+    note += f" {left} more: --json, --out." if left else ""
+    return [TextTable(result.title, headings, tuple(rows), note=note), _information_table(result, brief)]
+
+
+def _information_table(result: Any, brief: bool) -> TextTable:
+    records = result.value_of_information
+    most = MOST_UNKNOWNS if brief else len(records)
+    rows, count = [], {"EVPPI": 0, "EVPPI of a group": 0}
+    for r in records:
+        kind = r["kind"]
+        if kind in count:
+            count[kind] += 1
+            if count[kind] > most:
+                continue
+        if kind == "EVSI" and brief and r["n_per_arm"] not in (100, 500):
+            continue
+        what = {
+            "EVPI": "everything", "EVPPI": r.get("label", ""), "EVPPI of a group": f"all of: {r['of']}",
+            "EVSI": f"trial, {r.get('n_per_arm')} per arm: {r['of']}",
+        }[kind]  # fmt: skip
+        sure = "" if kind in ("EVPI", "EVSI") else "yes" if r["beyond_noise"] else "no"
+        se = r.get("se")
+        value = f"{r['value']:.2g}" if se is None or not math.isfinite(se) else f"{r['value']:.2g} ± {se:.1g}"
+        rows.append((shorten(what, 90, placeholder=" …") if brief else what, value, sure))
+    unit = "" if result.unit == "1" else f"\n[{result.unit}]"
+    note = (
+        "What choosing after knowing it would gain on average, chance taken off (± standard error). More than chance: beyond "
+        "what the largest of all reaches by chance in 95 of 100 cases."
+    )
+    headings = ("Knowing", f"Value{unit}", "More than\nchance")
+    return TextTable("What knowing more is worth", headings, tuple(rows), frozenset({0, 2}), note)
 
 
 WORST_ROWS, MOST_REASONS = 12, 12  # on a terminal

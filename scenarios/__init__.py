@@ -5,6 +5,7 @@ from mscrenal.scenarios.calibrate import calibrate
 from mscrenal.scenarios.export import ExchangeError, export
 from mscrenal.scenarios.facts import facts
 from mscrenal.scenarios.gallery import gallery, load_scenario, scenario_toml
+from mscrenal.scenarios.optimise import optimise
 from mscrenal.scenarios.population import population
 from mscrenal.scenarios.posterior_result import posterior
 from mscrenal.scenarios.run import Run, RunError, run
@@ -34,6 +35,7 @@ __all__ = [
     "facts",
     "gallery",
     "load_scenario",
+    "optimise",
     "population",
     "posterior",
     "run",

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 FENCE = re.compile(r"^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FEW = "2"  # draws: the examples show how, not how much
-COMPUTING = ("compare", "simulate", "explain", "facts")
+COMPUTING = ("compare", "simulate", "explain", "optimise", "facts")
 
 
 def by_name(path: Path) -> str:
