@@ -37,7 +37,8 @@ Mask = NDArray[np.bool_]
 FEWEST_DRAWS = 40
 # Columns of the regression with its constant: enough for a value that rises, bends and falls.
 COLUMNS = 5
-PERMUTATIONS = 2000
+# Enough for the tail: the largest of some hundred parameters is compared with 95 % of what chance gives the largest.
+PERMUTATIONS = 10_000
 GROUP_PERMUTATIONS = 200
 DRAWS_PER_COLUMN = 8
 RESAMPLES = 100
@@ -169,7 +170,7 @@ def value_of_parameters(
     columns = {name: given for name, given in columns.items() if np.ptp(given) > 0}
     design = _splines(n)
     null = _by_chance(design, beside, seed)
-    limit = float(np.quantile(null, LEVEL ** (1 / max(len(columns), 1))))
+    limit = float(np.quantile(null, LEVEL ** (1 / max(len(columns), 1)), method="higher"))
     noise = float(null.mean())
     found = {}
     for name, given in columns.items():
@@ -220,7 +221,10 @@ def value_of_groups(
         design = np.hstack(columns)
         raw = float(_fitted(design, beside).max(axis=1).mean())
         null = _by_chance(design, beside, seed, GROUP_PERMUTATIONS)
-        noise, limit = float(null.mean()), float(np.quantile(null, LEVEL ** (1 / len(groups))))
+        noise, limit = (
+            float(null.mean()),
+            float(np.quantile(null, LEVEL ** (1 / len(groups)), method="higher")),
+        )
         changed = float(
             np.mean(_fitted(design, beside).max(axis=1) > TIE * max(1.0, float(np.abs(values).max())))
         )

@@ -92,6 +92,9 @@ SUBJECTS_PER_TASK, ARMS_PER_TASK = 16, 8  # some tenths of a second; how work is
 POPULATION, GENERATIONS = 12, 5  # of the refinement of each product and route
 MOST_SHORT = 20
 MOST_FAILED = 0.2  # share of the simulations of a regimen that may fail before it is left out itself
+MOST_PROBED = (
+    3  # regimens in which a parameter is asked whether it has a say, each of another product or route
+)
 MOST_OFTEN = 3  # regimens that are the best of most draws, although not on average
 RESIDUAL_PATIENTS = 200
 STUDY_SIZES = (25, 50, 100, 200, 500)  # patients per arm
@@ -266,9 +269,11 @@ def optimise(
         choice = _chosen(final)
         tradeoff = _tradeoff(bench, space, final, choice)
         spread = bench.residual_sd(seed)
+        factors = joined(drawn, names)
+        moving = bench.moving(factors, final)
     return _result(
         given, wanted, relevant, margin, limits, space, drawn, seed, bench, screen, surface, final, choice, tradeoff,
-        spread, names, own,
+        spread, factors, moving, own,
     )  # fmt: skip
 
 
@@ -512,6 +517,40 @@ class _Bench:
             elif limits.risk is not None and r.immunogenic and not median <= limits.risk:
                 out[r.label] = f"a median sensitisation of {median:.2f} under all draws"
         return out
+
+    def moving(self, factors: Mapping[str, tuple[str, ...]], final: _Final) -> list[str]:
+        """Parameters that change the gain of a regimen: each at its 5 % and its 95 %, all others at the middle of the draws.
+
+        One that does not has no say, and would stand among those that may be worth knowing by chance alone.
+        """
+        best = np.argsort(-final.gains[:, final.whole].mean(axis=1), kind="stable")
+        foremost: dict[tuple[str, str], Regimen] = {}
+        for r in (final.regimens[i] for i in best):
+            foremost.setdefault((r.product, r.route), r)
+        shown = list(foremost.values())[:MOST_PROBED]
+        arms = [self.scenario.reference_arm, *(r.arm for r in shown)]
+        n = 1 + 2 * len(factors)
+        points = {name: np.full(n, np.median(values)) for name, values in self.columns.items()}
+        for i, (first, names) in enumerate(factors.items()):
+            for name in names:
+                points[name][1 + 2 * i : 3 + 2 * i] = np.quantile(self.columns[first], (0.05, 0.95))
+        probe = replace(self.plan(exact=True), endpoints=(self.wanted,))
+        values = np.full((len(arms), n), np.nan)
+        size = max(1, SUBJECTS_PER_TASK // len(self.people))
+        tasks = (
+            _Task(probe, tuple(arms), {name: v[k : k + size] for name, v in points.items()}, 0, k)
+            for k in range(0, n, size)
+        )
+        # A point that fails is no draw, and tells nothing against a parameter.
+        for done in self.executor.map(_simulated, tasks):
+            k = done.task.first_draw
+            values[:, k : k + done.values.shape[2]] = _mean(done.values[0])
+            self.done += done.values[0].size
+            self._step("parameters")
+        gains = values[1:] - values[0]
+        change = np.abs(gains[:, 1:] - gains[:, :1]).reshape(len(shown), -1, 2)
+        still = (change <= final.nothing).all(axis=(0, 2))
+        return [first for first, idle in zip(factors, still, strict=True) if not idle]
 
     def residual_sd(self, seed: int) -> float | None:
         """SD of the objective between untreated patients as a trial measures it; None for a time to an event.
@@ -827,19 +866,19 @@ def _result(
     choice: int | None,
     tradeoff: Tradeoff | None,
     spread: float | None,
-    names: Sequence[str],
+    factors: Mapping[str, tuple[str, ...]],
+    moving: Sequence[str],
     own: Sequence[Regimen],
 ) -> OptimiseResult:
     """Everything that is said of the regimens of the shortlist."""
     # No treatment is an option too, and gains nothing.
     utility = np.column_stack([final.gains[:, final.whole].T, np.zeros(int(final.whole.sum()))])
     utility = np.where(np.abs(utility) <= final.nothing, 0.0, utility)
-    factors = joined(drawn, names)
     rows = np.flatnonzero(final.whole)
-    columns = {first: bench.columns[first][rows] for first in factors}
+    columns = {first: bench.columns[first][rows] for first in moving}
     information = value_of_parameters(utility, columns, seed=seed)
     groups: dict[str, list[np.ndarray]] = {}
-    for first in factors:
+    for first in moving:
         groups.setdefault(group_of(first), []).append(columns[first])
     grouped = value_of_groups(utility, groups, seed=seed)
     studies: tuple[StudyValue, ...] = ()
@@ -855,6 +894,7 @@ def _result(
         "screened": {"regimens": len(screen.gains), "draws": screen.n_draws},
         "simulations": bench.done,
         "left_out": dict(final.dropped),
+        "parameters": {"in_use": len(factors), "with_a_say": len(moving)},
         "scipy": version("scipy"),
     }
     return OptimiseResult(

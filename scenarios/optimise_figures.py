@@ -292,11 +292,12 @@ def _surface_panel(
     columns = [0.0] if n == 1 else intervals
     values = mine.sel(n_doses=n, dose=doses, interval_days=columns).transpose("dose", "interval_days").values
     image = axes.imshow(values, cmap=GAIN, vmin=reach[0], vmax=reach[1], aspect="auto")
+    decimals = max(0, 2 - math.floor(math.log10(max(abs(reach[0]), reach[1]))))
     for (row, column), value in np.ndenumerate(values):
         if math.isfinite(value):
             dark = value - reach[0] > 0.5 * (reach[1] - reach[0])
             axes.text(
-                column, row, f"{value:.2g}" if abs(value) >= 0.005 else "0", ha="center", va="center", size=7,
+                column, row, f"{value:.{decimals}f}", ha="center", va="center", size=7,
                 color="white" if dark else INK,
             )  # fmt: skip
     axes.set_yticks(range(len(doses)), labels=[_engineering(d) if d >= 1e4 else f"{d:.3g}" for d in doses])

@@ -293,7 +293,7 @@ class OptimiseResult(Result):
     @property
     def assumptions(self) -> Sequence[str]:
         """How the numbers were made, in sentences."""
-        screened = self.provenance["screened"]
+        screened, parameters = self.provenance["screened"], self.provenance["parameters"]
         notes = [
             *super().assumptions,
             f"{screened['regimens']} regimens were tried on the first {screened['draws']} draws: a grid, and from its best "
@@ -308,7 +308,9 @@ class OptimiseResult(Result):
             "Burden: cells/kg of all doses; vesicles and media bring no cells and are compared among themselves only.",
             "The value of knowing a parameter (EVPPI) is what choosing after knowing it would gain on average, by regression "
             "over the draws (Strong 2014, doi:10.1177/0272989X13505910); what permuted draws give by chance is taken off. "
-            "It holds for one patient treated once, in the unit of the gain.",
+            f"Asked were {parameters['with_a_say']} of {parameters['in_use']} parameters: the others, moved one at a time, change "
+            "the gain of no product and route. One that the data tie to another is worth what it tells of that one, too. It "
+            "holds for one patient treated once, in the unit of the gain.",
             "The value of a study (EVSI) takes its result as normal around the true difference, with the residual SD of "
             "virtual patients (random effects and measurement error of the model), and weighs the draws anew.",
         ]

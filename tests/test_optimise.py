@@ -630,6 +630,15 @@ def test_the_document_has_the_fields_of_the_interface(result):
     assert document["n_draws"] == DRAWS
 
 
+def test_parameters_without_a_say_in_this_patient_are_not_asked(result):
+    # Immune complexes are of lupus.
+    assert "slit_complex" in result.factors
+    assert "slit_complex" not in result.information
+    assert {"memory_decay", "species.human.translation", "product.UC.secretion"} <= set(result.information)
+    told = result.provenance["parameters"]
+    assert told["with_a_say"] == len(result.information) < told["in_use"] == len(result.factors)
+
+
 def test_a_larger_next_study_is_worth_more(result):
     first = [s for s in result.studies if s.study == result.studies[0].study]
     values = [s.value for s in first]
