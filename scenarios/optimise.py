@@ -270,7 +270,8 @@ def optimise(
         tradeoff = _tradeoff(bench, space, final, choice)
         spread = bench.residual_sd(seed)
         factors = joined(drawn, names)
-        moving = bench.moving(factors, final)
+        # With fewer draws nobody asks.
+        moving = bench.moving(factors, final) if final.whole.sum() >= FEWEST_DRAWS else []
     return _result(
         given, wanted, relevant, margin, limits, space, drawn, seed, bench, screen, surface, final, choice, tradeoff,
         spread, factors, moving, own,

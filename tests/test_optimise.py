@@ -54,7 +54,7 @@ def of_two(mean: float, sd: float) -> float:
 
 
 @cache
-def two_options(n: int = 4000) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def two_options(n: int = 2000) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Nothing, or known + unknown + 0.3: a Gaussian choice between two."""
     rng = np.random.default_rng(0)
     known, unknown = rng.standard_normal((2, n))
@@ -83,14 +83,21 @@ def test_the_value_of_a_parameter_of_a_gaussian_choice_is_the_closed_form():
     assert found["known"].prob_change == pytest.approx(norm.cdf(-0.3), abs=0.03)
 
 
-def test_what_has_nothing_to_do_with_the_choice_is_worth_nothing():
-    utility, parameters = two_options()
-    idle = {name: values for name, values in parameters.items() if name.startswith("idle")}
-    found = value_of_parameters(utility[:200], {name: v[:200] for name, v in idle.items()}, seed=1)
-    assert not [name for name, i in found.items() if i.beyond_noise]
-    # Chance is taken off: what is left is of the order of nothing, and the raw estimates are not.
-    assert np.mean([i.value for i in found.values()]) < 0.02 * value_of_perfect(utility[:200])[0] + 0.005
-    assert np.mean([i.raw for i in found.values()]) > 0
+def test_what_has_nothing_to_do_with_the_choice_is_worth_nothing(monkeypatch):
+    monkeypatch.setattr("mscrenal.scenarios.decision.PERMUTATIONS", 1000)
+    flagged, values, raw = 0, [], []
+    for trial in range(40):
+        rng = np.random.default_rng(trial)
+        utility = np.column_stack([np.zeros(100), 0.3 + rng.standard_t(3, 100)])
+        idle = {f"idle{i}": rng.standard_normal(100) for i in range(10)}
+        found = value_of_parameters(utility, idle, seed=trial)
+        flagged += any(i.beyond_noise for i in found.values())
+        values += [i.value for i in found.values()]
+        raw += [i.raw for i in found.values()]
+    # One family in twenty, give or take: two of forty are expected.
+    assert flagged <= 6
+    # Chance is taken off: what is left is far below what the regressions alone would say.
+    assert np.mean(values) < 0.6 * np.mean(raw)
 
 
 @pytest.mark.parametrize("transform", [np.exp, lambda x: x**3, lambda x: -x])
@@ -107,7 +114,7 @@ def test_a_group_is_worth_what_its_members_are_together():
         "both": [parameters["known"], parameters["unknown"]],
         "idle": [parameters["idle0"], parameters["idle1"]],
         "flat": [np.ones(len(utility))],
-        "large": [np.random.default_rng(i).standard_normal(len(utility)) for i in range(600)],
+        "large": [np.random.default_rng(i).standard_normal(len(utility)) for i in range(300)],
     }
     found = value_of_groups(utility, groups, seed=1)
     assert list(found) == ["both", "idle"]  # one without a say, one that is too large
@@ -118,10 +125,12 @@ def test_a_group_is_worth_what_its_members_are_together():
 
 @pytest.mark.parametrize("se", [0.2, 1.0, 3.0])
 def test_the_value_of_a_study_of_a_gaussian_choice_is_the_closed_form(se):
-    utility, _ = two_options()
-    variance = 1.25
-    expected = of_two(0.3, variance / math.sqrt(variance + se**2))
-    assert value_of_study(utility, utility[:, 1], se) == pytest.approx(expected, rel=0.12)
+    # Draws at the quantiles of a normal: no sampling error of their own.
+    truth = norm.ppf((np.arange(1000) + 0.5) / 1000, loc=0.3, scale=1.2)
+    expected = of_two(0.3, 1.44 / math.sqrt(1.44 + se**2))
+    assert value_of_study(np.column_stack([np.zeros(1000), truth]), truth, se) == pytest.approx(
+        expected, rel=0.02
+    )
 
 
 def test_a_larger_study_is_worth_more_and_none_more_than_perfect_information():
