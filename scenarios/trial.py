@@ -253,7 +253,7 @@ def _planned(
         spec = spec.replace(arms=every, sizes=(n,) * len(every))
     spec = spec.of(given)
     if n is not None:
-        spec = _scaled(spec, n / min(spec.ratio_of_sizes)).replace(block=0).of(given)
+        spec = _scaled(spec, n).of(given)
     spelled: Draws | tuple[int, int, str]
     if isinstance(draws, Draws):
         spelled = draws
@@ -268,9 +268,9 @@ def _planned(
     return _Plan(given, spec, spelled, seed)
 
 
-def _scaled(spec: TrialSpec, unit: float) -> TrialSpec:
-    """The design with `unit` times the allocation ratio."""
-    sizes = tuple(max(2, round(r * unit)) for r in spec.ratio_of_sizes)
+def _scaled(spec: TrialSpec, least: int) -> TrialSpec:
+    """The design with `least` patients in its smallest arm, the others in proportion."""
+    sizes = tuple(max(2, round(n * least / min(spec.sizes))) for n in spec.sizes)
     if max(sizes) > MOST_PER_ARM:
         raise TrialError(
             f"n: that makes {max(sizes):,} patients in the largest arm. Allowed: up to {MOST_PER_ARM:,}.",
@@ -414,7 +414,9 @@ def _responds(endpoint: TrialEndpoint, readings: Readings, who: NDArray[np.int64
             seen = _of(readings.values["uacr"], who)
             return np.asarray(seen[..., -1] <= 0.7 * seen[..., 0])
         a1c, insulin = (_of(readings.values[name], who) for name in endpoint.observables)
-        return np.asarray((a1c[..., -1] < 7.0) & (insulin[..., -1] <= 0.5 * insulin[..., 0]))
+        # Half of nothing is no success.
+        halved = (insulin[..., 0] > 0) & (insulin[..., -1] <= 0.5 * insulin[..., 0])
+        return np.asarray((a1c[..., -1] < 7.0) & halved)
 
 
 def _first_event(
@@ -663,7 +665,7 @@ def _search(
     out: dict[str, pd.DataFrame] = {}
     tried: dict[tuple[int, ...], float] = {}
     for turn in range(SEARCH_TURNS):
-        sizes = tuple(min(MOST_PER_ARM, max(2, math.ceil(r * factor * min(spec.sizes) / min(spec.ratio_of_sizes)))) for r in spec.ratio_of_sizes)  # fmt: skip
+        sizes = tuple(min(MOST_PER_ARM, max(2, math.ceil(n * factor))) for n in spec.sizes)
         if sizes in tried:
             break
         name = f"target {turn + 1}"
@@ -690,6 +692,8 @@ def _search(
         if share + math.sqrt(max(share * (1 - share), 1e-4) / trials) >= target
     ]
     best = min(enough or [max(tried, key=sum)], key=sum)
+    fixed = _Series("fixed target", best, (*spec.looks, 1.0), max(20, trials // FIXED_SHARE), fixed=True)
+    out |= work.run([fixed])
     return spec.replace(sizes=best), out
 
 

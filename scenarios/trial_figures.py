@@ -100,7 +100,6 @@ def _assurance(result: TrialResult) -> Figure:
     _beside(figure, axes, entries)
     axes.text(
         design, 1.045, f"this design: {design}", ha="center", va="bottom", fontsize=7.5, color=INK,
-        transform=axes.get_xaxis_transform() if False else axes.transData,
     )  # fmt: skip
     return figure
 

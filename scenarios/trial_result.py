@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mscrenal.scenarios.endpoints import DAYS_PER_YEAR
-from mscrenal.scenarios.results import Result, _origin, describe_arm, plain
+from mscrenal.scenarios.results import Result, ResultError, _origin, describe_arm, plain
 from mscrenal.scenarios.scenario import Scenario
 from mscrenal.scenarios.trial_analysis import boundaries
 from mscrenal.scenarios.trial_spec import ANALYSES, TrialEndpoint, TrialSpec, trial_endpoint
@@ -81,7 +81,7 @@ def _rejected_at(
     for k, part in enumerate(looks):
         at = rows[rows["part"] == part].sort_values("trial")
         if limits is None:
-            beyond = at["p" if not null else "null_p"].to_numpy() <= spec.alpha
+            beyond = at[p].to_numpy() <= spec.alpha
         else:
             # A p value on the scale of the normal deviates that the boundaries are told in.
             beyond = at[p].to_numpy() <= 2 * stats.norm.sf(limits[k])
@@ -208,14 +208,16 @@ class TrialResult(Result):
     # ------------------------------------------------------------------ numbers
 
     def _main(self) -> tuple[str, str]:
-        """Names of the series behind assurance and power."""
+        """Names of the series behind assurance and power: those of the design, or of the size that was found."""
         if self.sized is None:
             return "design", "fixed"
-        for name in self.rows["series"].unique():
-            rows = self.rows[self.rows["series"] == name]
-            if str(name).startswith("target") and self._sizes(rows) == self.sized.sizes:
-                return str(name), "fixed"
-        return "design", "fixed"
+        for name in (str(n) for n in self.rows["series"].unique()):
+            if (
+                name.startswith("target")
+                and self._sizes(self.rows[self.rows["series"] == name]) == self.sized.sizes
+            ):
+                return name, "fixed target"
+        raise ResultError(f"no trials of the size {self.sized.sizes} are among the rows.")
 
     def _sizes(self, rows: pd.DataFrame) -> tuple[int, ...]:
         whole = rows[rows["part"] == rows["part"].max()]
@@ -249,18 +251,12 @@ class TrialResult(Result):
         se = float(np.nanmedian(whole["se"]))
         level = stats.norm.isf(self.design.alpha / 2) + stats.norm.ppf(DETECTABLE_POWER)
         fixed_whole = at_medians[at_medians["part"] == at_medians["part"].max()]
-        # A target's size is simulated in many worlds; power at the medians follows from the design's by its size.
-        power = (
-            Share.of(decisions(at_medians, self.endpoint, self.design, null=False))
-            if self.sized is None
-            else Share(math.nan, math.nan, 0)
-        )
         return Comparison(
             arm,
             n_arm,
             n_reference,
             Share.of(hits),
-            power,
+            Share.of(decisions(at_medians, self.endpoint, self.design, null=False)),
             Share.of(decisions(rows, self.endpoint, self.design, null=True, either=True)),
             Share.of(sign * truth[known] > 0),
             self._quantiles(truth),
@@ -291,7 +287,7 @@ class TrialResult(Result):
         rows = []
         simple = self.design.replace(looks=())
         for series in self.rows["series"].unique():
-            if series == "fixed":
+            if str(series).startswith("fixed"):
                 continue
             for arm in self.design.arms:
                 of_arm = self._of(str(series), arm)

@@ -388,6 +388,12 @@ class TrialSpec:
             population=self.population or population_of(scenario),
         )
         _check_visits(chosen, scenario)
+        if "insulin_dose" in chosen.observables and not scenario.subject.insulin_share:
+            raise TrialError(
+                f"{name} needs patients on insulin, of which half can be spared; those of {scenario.name!r} take none. Give "
+                "insulin_share, or test hba1c_change.",
+                key=("endpoint",),
+            )
         ratio = full.ratio
         if full.block % sum(ratio):
             raise TrialError(
@@ -429,11 +435,6 @@ class TrialSpec:
             return exact
         least = min(self.sizes)
         return tuple(max(1, round(s / least)) for s in self.sizes)
-
-    @property
-    def ratio_of_sizes(self) -> tuple[float, ...]:
-        """The sizes, the smallest being 1: what stays the same when a trial grows."""
-        return tuple(s / min(self.sizes) for s in self.sizes)
 
     @property
     def block_length(self) -> int:
