@@ -98,6 +98,25 @@ class People:
         shared_eta = {name: np.full(n, value) for name, value in kind.eta.items() if name not in eta}
         return cls(kind, sexes, {**eta, **shared_eta}, **columns)
 
+    @classmethod
+    def together(cls, groups: Sequence[People]) -> People:
+        """Groups of one kind, one after the other."""
+
+        def joined(name: str) -> np.ndarray | None:
+            if getattr(groups[0], name) is None:
+                return None
+            return np.concatenate([getattr(g, name) for g in groups])
+
+        eta = {name: np.concatenate([g.eta[name] for g in groups]) for name in groups[0].eta}
+        male = np.concatenate([g.male for g in groups])
+        return cls(groups[0].kind, male, eta, **{name: joined(name) for name in COVARIATES})
+
+    def some(self, index: np.ndarray) -> People:
+        """The subjects of these numbers, (n_chosen,), in that order."""
+        columns = {name: None if (v := getattr(self, name)) is None else v[index] for name in COVARIATES}
+        eta = {name: v[index] for name, v in self.eta.items()}
+        return People(self.kind, self.male[index], eta, **columns)
+
     def patient(self, j: int) -> Patient:
         """Subject `j` alone."""
         own = {name: None if (v := getattr(self, name)) is None else float(v[j]) for name in COVARIATES}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from mscrenal.calibration import numbered_uniforms
-from mscrenal.model import COVARIATES, OBSERVABLES
+from mscrenal.model import OBSERVABLES
 from mscrenal.model.crowd import simulate_people
 from mscrenal.model.people import People
 from mscrenal.model.solve import POPULATION_ATOL, POPULATION_RTOL
@@ -87,23 +87,6 @@ class Enrolled:
     failures: tuple[tuple[int, int, str, str, str], ...]
 
 
-def _together(groups: Sequence[People]) -> People:
-    first = groups[0]
-    columns = {
-        name: None if getattr(first, name) is None else np.concatenate([getattr(g, name) for g in groups])
-        for name in COVARIATES
-    }
-    eta = {name: np.concatenate([g.eta[name] for g in groups]) for name in first.eta}
-    return People(first.kind, np.concatenate([g.male for g in groups]), eta, **columns)
-
-
-def _some(people: People, index: NDArray[np.int64]) -> People:
-    columns = {
-        name: None if getattr(people, name) is None else getattr(people, name)[index] for name in COVARIATES
-    }
-    return People(people.kind, people.male[index], {n: v[index] for n, v in people.eta.items()}, **columns)
-
-
 def enrol(
     scenario: Scenario,
     spec: TrialSpec,
@@ -132,7 +115,7 @@ def enrol(
     who = replace(scenario, patient=None, population=spec.population)
     n = int(sum(sizes))
     days = np.asarray(scenario.visits, dtype=np.float64)
-    people = _together([people_of(who, seed, t * STRIDE, n) for t in trials])
+    people = People.together([people_of(who, seed, t * STRIDE, n) for t in trials])
     arm = np.stack([allocate(spec, sizes, seed, t) for t in trials])
     flat = arm.ravel()
     of_trial = np.repeat(np.arange(len(trials)), n)
@@ -145,7 +128,7 @@ def enrol(
         index = np.flatnonzero(flat == a)
         if not len(index):
             continue
-        mine = _some(people, index)
+        mine = people.some(index)
         given = [reference] if name == scenario.reference else [reference, scenario.arm(name)]
         cohort = simulate_people(
             mine,

@@ -198,7 +198,7 @@ def _effects(result: TrialResult) -> Figure:
             )  # fmt: skip
         axes.set_xlim(-reach, reach)
         axes.set_title(
-            f"{c.arm} ({c.n_arm}) against {result.reference} ({c.n_reference}): assurance {c.assurance.value:.0%} "
+            f"{c.arm} ({c.n_arm}) against {result.reference} ({c.n_reference}): assurance {c.assurance.value:.1%} "
             f"± {c.assurance.error:.1%}, type I error {c.type1.value:.1%} ± {c.type1.error:.1%}",
             fontsize=8.5,
         )

@@ -307,7 +307,7 @@ def test_the_search_finds_a_known_top_that_is_not_on_the_grid():
     scenario = load_scenario(SCENARIO)
     limits = limits_of(scenario, max_visits=6)
     space, bench = Space.of(scenario, limits, ["UC", "AD"], ["IV"]), ToyBench()
-    screen = _Screen(bench, limits, 8)  # type: ignore[arg-type]
+    screen = _Screen(bench, limits, 8)
     screen.add("grid", space.grid())
     of_grid = max(map(ToyBench.effect, screen.gains))
     screen.refine(space, seed=1)
@@ -325,7 +325,7 @@ def test_the_shortlist_holds_the_best_of_each_product_the_scenarios_own_and_a_sp
     limits = limits_of(scenario)
     space = Space.of(scenario, limits, ["UC", "AD"], ["IV"])
     own = [r for a in scenario.arms if (r := regimen_of(a, 72.0)) is not None and r.product == "UC"]
-    screen = _Screen(ToyBench(), limits, 8)  # type: ignore[arg-type]
+    screen = _Screen(ToyBench(), limits, 8)
     screen.add("grid", [*space.grid(), *own])
     short = screen.shortlist(space, own, 0.2)
     ranked = screen.ranked()

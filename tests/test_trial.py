@@ -555,3 +555,17 @@ def test_shipped_trials_keep_their_level(name):
         nominal = math.sqrt(0.05 * 0.95 / c.type1.n)
         assert abs(c.type1.value - 0.05) < 3.5 * nominal
         assert c.assurance.n == 400
+
+
+def test_groups_of_people_are_put_together_and_taken_apart_again():
+    from mscrenal.model.people import People
+    from mscrenal.scenarios.virtual_patients import people_of
+
+    given_ = scenario()
+    who = given_.replace(patient=None, population=population_around(given_.patient))
+    groups = [people_of(who, 1, first, 4) for first in (0, 100)]
+    whole = People.together(groups)
+    back = whole.some(np.arange(4, 8))
+    assert len(whole) == 8
+    assert back.patient(2) == groups[1].patient(2)
+    assert whole.some(np.array([5, 0])).patient(1) == groups[0].patient(0)
