@@ -1071,6 +1071,32 @@ def export(
             typer.echo(path)
 
 
+@main.command(epilog="Example:  mscrenal app --port 8650")
+def app(
+    port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Port on this machine; by default the first free one from 8642.",
+            show_default=False,
+        ),
+    ] = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open it in the browser of this machine.")
+    ] = True,
+) -> None:
+    """The web page: explore, mechanism, trial, evidence, lessons. On this machine only; ends with Ctrl-C."""
+    with clear_errors():
+        page = import_module("mscrenal.app.page.serve")
+
+        def ready(address: str) -> None:
+            error_console().print(f"The page is at [bold]{address}[/bold]  (Ctrl-C ends it)")
+            if open_browser:
+                import_module("webbrowser").open(address)
+
+        page.serve(port, ready)
+
+
 def _plain_provenance() -> dict[str, Any]:
     """What a list that was not computed can say of where it comes from."""
     try:

@@ -1,0 +1,5 @@
+// The page begins here: tabs register themselves, then the one of the address is shown.
+import { begin, connected } from "./core.js";
+import "./explore.js";
+
+connected.then(begin);
