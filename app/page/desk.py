@@ -81,7 +81,7 @@ class Desk:
         except (ValidationError, ValueError) as error:
             # What the channels raise for bad input are ValueErrors with a message for people.
             await self._send({**head, "problems": [p.record() for p in problems_of(error)], "end": True})
-        except Exception:  # noqa: BLE001 - a fault of ours must be seen on the page, and must not take it down
+        except Exception:  # a fault of ours is to be seen on the page, and must not take it down
             _log.exception("channel %s failed", name)
             failed = Problem(
                 "",

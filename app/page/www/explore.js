@@ -246,7 +246,7 @@ function withAlpha(colour, alpha) {
 
 function bandTraces(x, found, colour, alpha = 0.13) {
   if (!found.low) return [];
-  const edge = { x, mode: "lines", line: { width: 0 }, hoverinfo: "skip", connectgaps: false };
+  const edge = { x, mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false };
   return [{ ...edge, y: found.low }, { ...edge, y: found.high, fill: "tonexty", fillcolor: withAlpha(colour, alpha) }];
 }
 
