@@ -19,7 +19,7 @@ from mscrenal.model.describe import factor_of, signals_of
 from mscrenal.model.drugs import DRUGS
 from mscrenal.model.processes.variability import RANDOM_EFFECTS
 
-__all__ = ["Influence", "influences", "nodes"]
+__all__ = ["Influence", "influences", "nodes", "quantities_at"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ def _modified(value: float, effects: Iterable[Effect], values: Mapping[str, floa
     for e in effects:
         value *= factor_of(e, values[e.size.name] * math.prod(values[name] for name in signals_of(e)))
     return value
+
+
+def quantities_at(structure: Model, point: Mapping[str, float]) -> dict[str, float]:
+    """Every quantity of the model at a point: values of all its states, parameters and inputs."""
+    values = dict(point)
+    for name, (_, terms, effects) in structure.quantities.items():
+        values[name] = _modified(sum(term(values) for term in terms), effects, values)
+    return {name: values[name] for name in structure.quantities}
 
 
 def _directions(structure: Model, nodes: Sequence[str], point: Mapping[str, float]) -> dict[str, float]:

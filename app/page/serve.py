@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mscrenal.app.page import explore
+from mscrenal.app.page import explore, pathway
 from mscrenal.app.page.config import config
 from mscrenal.app.page.desk import Channel, Desk
 from mscrenal.app.page.setup import setup_of
@@ -44,6 +44,7 @@ CHANNELS: dict[str, Channel] = {
     "address": _address,
     "explore": explore.answer,
     "explore_file": explore.downloads,
+    "pathway": pathway.answer,
 }
 
 

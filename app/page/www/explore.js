@@ -230,7 +230,7 @@ function take(answer, { asked }) {
     const words = latest.rows.slice(1).map((r) => `${r.name}: eGFR ${banded(r.endpoints.egfr_change.difference)} against no cells`);
     say(`Curves are up to date. ${words.join("; ")}.`);
   }
-  pathway.changed(setup, latest.names);
+  if (answer.stage === "middle") pathway.changed(setup, latest.names);
 }
 
 // ---------------------------------------------------------------- plots
