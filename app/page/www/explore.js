@@ -498,6 +498,9 @@ function takePairs(pairs) {
   ask("address", { pairs: rest }, { quick: false });
 }
 
+/** What is set up here, for other tabs. */
+export const currentSetup = () => structuredClone(setup);
+
 register("explore", {
   start(pairs) {
     skeleton();
