@@ -17,7 +17,6 @@ from mscrenal.app.page.explore import DRAWS, days_of, middle, shipped_draws
 from mscrenal.app.page.setup import NO_CELLS, Setup
 from mscrenal.calibration import Draws
 from mscrenal.model import ARM_MEANING, ARMS_OF_ACTION, OBSERVABLES
-from mscrenal.model.network import influences
 from mscrenal.model.picture import label, layout
 from mscrenal.scenarios import Scenario
 from mscrenal.scenarios.curves import curves
@@ -41,13 +40,17 @@ def _picture(detail: Literal["states", "modules"]) -> str:
 
 @lru_cache(maxsize=1)
 def _groups() -> dict[str, str]:
-    """The module of each box of the picture of states; an arm of action is its own, as on the overview."""
-    return {b.name: b.name if b.name.startswith(ACTION) else b.group for b in layout("states").boxes}
+    """The box of the overview that holds each box of the picture of states; an arm of action is its own."""
+    groups = {b.name: b.name for b in layout("states").boxes}
+    for module in layout("modules").boxes:
+        if module.kind == "module":
+            groups |= dict.fromkeys(module.members, module.name)
+    return groups
 
 
 @lru_cache(maxsize=1)
 def _arrows() -> list[Answer]:
-    """Every arrow, with the modules that it leads from and to."""
+    """Every arrow of the picture of states, with the modules that it leads from and to."""
     groups = _groups()
     return [
         {
@@ -58,7 +61,7 @@ def _arrows() -> list[Answer]:
             "from": groups[a.source],
             "to": groups[a.target],
         }
-        for a in influences()
+        for a in layout("states").wires
     ]
 
 
@@ -166,10 +169,12 @@ def _courses(
         return courses, [note], int(lost.sum())
     if asked.source is None or asked.target is None:
         raise ValueError("given neither an action nor a source with a target. Allowed: one of them.")
-    result = cut(
-        scenario, (asked.source, asked.target), arm=name, draws=drawn, observables=SHOWN, days=days
+    result = cut(scenario, (asked.source, asked.target), arm=name, draws=drawn, observables=SHOWN, days=days)
+    return (
+        np.stack((result.intact, result.without)),
+        list(result.notes),
+        len({f["draw"] for f in result.failures}),
     )
-    return np.stack((result.intact, result.without)), list(result.notes), len({f["draw"] for f in result.failures})
 
 
 def _bands(courses: NDArray[np.float64]) -> dict[str, Answer]:
@@ -185,7 +190,11 @@ def _bands(courses: NDArray[np.float64]) -> dict[str, Answer]:
                 out[name][what] = {"mid": [None] * both.shape[2]}
                 continue
             levels = np.quantile(kept, [0.5, 0.05, 0.95], axis=0)
-            shown = {"mid": levels[0], "low": levels[1], "high": levels[2]} if len(kept) > 1 else {"mid": levels[0]}
+            shown = (
+                {"mid": levels[0], "low": levels[1], "high": levels[2]}
+                if len(kept) > 1
+                else {"mid": levels[0]}
+            )
             out[name][what] = {
                 key: [float(f"{v:.5g}") for v in values.tolist()] for key, values in shown.items()
             }

@@ -19,6 +19,11 @@ export function h(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** Replace what an element holds; what is null or false is left out. */
+export function put(element, ...children) {
+  element.replaceChildren(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
+}
+
 export const $ = (selector, root = document) => root.querySelector(selector);
 
 /** Text for screen readers; the newest replaces the last. */
@@ -151,8 +156,8 @@ export function writeAddress() {
 
 export function address() {
   const query = new URLSearchParams([["tab", current], ...tabs.get(current).pairs()]);
-  // Commas and slashes need no escape in a query, and the address is meant to be read.
-  return `${location.pathname}?${query.toString().replaceAll("%2C", ",").replaceAll("%2F", "/")}`;
+  // Commas, slashes and tildes need no escape in a query, and the address is meant to be read.
+  return `${location.pathname}?${query.toString().replaceAll("%2C", ",").replaceAll("%2F", "/").replaceAll("%7E", "~")}`;
 }
 
 export function begin() {

@@ -86,6 +86,9 @@ function tick({ id, label, checked, set, title }) {
 
 const typical = () => config.diseases[setup.disease].typical[setup.species];
 
+/** On a phone the form is kept short, so that curves and sliders are near each other. */
+const narrow = () => window.matchMedia("(max-width: 820px)").matches;
+
 function patientForm() {
   const options = [];
   for (const [name, d] of Object.entries(config.diseases)) {
@@ -116,7 +119,7 @@ function patientForm() {
     parts.push(slider({ path: "start_week", label: "First dose, weeks after the insult", unit: "", low: 0, high: 52, step: 1, value: setup.start_week ?? known.start_week, set: (v) => { setup.start_week = v; } }));
   }
   parts.push(choice({ path: "sex", label: "Sex", options: [{ value: "female", label: "female" }, { value: "male", label: "male" }], value: setup.sex, set: (v) => { setup.sex = v; refresh(); } }));
-  const drugs = h("details", { class: "drugs", open: true }, h("summary", {}, "Background drugs"),
+  const drugs = h("details", { class: "drugs", open: !narrow() }, h("summary", {}, "Background drugs"),
     Object.entries(config.drugs).map(([name, title]) => tick({
       id: `explore-drug-${name}`, label: title, checked: setup.drugs.includes(name),
       set(on) { setup.drugs = on ? [...setup.drugs, name] : setup.drugs.filter((d) => d !== name); refresh(); },
@@ -124,7 +127,10 @@ function patientForm() {
   fields.set("drugs", drugs);
   parts.push(drugs);
   parts.push(slider({ path: "horizon", label: "Follow-up", unit: "weeks", low: 4, high: 260, step: 1, log: true, value: setup.horizon, scale: 7, set: (v) => { setup.horizon = v; } }));
-  return h("fieldset", {}, h("legend", {}, setup.species === "human" ? "Patient" : "Animal"), parts);
+  const horizon = parts.pop();
+  const [disease, ...rest] = parts;
+  return h("fieldset", {}, h("legend", {}, setup.species === "human" ? "Patient" : "Animal"), disease,
+    h("details", { class: "covariates", open: !narrow() }, h("summary", {}, "Covariates and drugs"), rest), horizon);
 }
 
 function armForm(arm, place) {
@@ -149,7 +155,7 @@ function armForm(arm, place) {
     slider({ path: at("dose"), label: "Dose", unit: product.unit, low: 0.01, high: Math.min(largest, 1000), step: 0.01, log: true, value: arm.dose, set: (v) => { arm.dose = v; } }),
     slider({ path: at("n"), label: "Number of doses", unit: "", low: 1, high: config.most_doses, step: 1, value: arm.n, set: (v) => { arm.n = Math.round(v); } }),
     slider({ path: at("every"), label: "Days between doses", unit: "", low: 1, high: 365, step: 1, log: true, value: arm.every, set: (v) => { arm.every = v; } }),
-    h("details", { class: "off", open: arm.off.length > 0 || place === 0 }, h("summary", {}, "Arms of action"),
+    h("details", { class: "off", open: arm.off.length > 0 || (place === 0 && !narrow()) }, h("summary", {}, "Arms of action"),
       Object.entries(config.actions).map(([name, meaning]) => tick({
         id: `explore-arm${place}-${name}`, label: name, title: meaning, checked: !arm.off.includes(name),
         set(on) { arm.off = on ? arm.off.filter((a) => a !== name) : [...arm.off, name]; refresh(); },

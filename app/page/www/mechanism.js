@@ -1,6 +1,6 @@
 // Mechanism: the network as a picture. A box or an arrow tells what it rests on; knocked out, it shows what is lost.
 import {
-  $, ask, banded, complain, complainOfAddress, config, draw, h, layout, onAnswer, register, say, shown, table, writeAddress,
+  $, ask, banded, complain, complainOfAddress, config, draw, h, layout, onAnswer, put, register, say, shown, table, writeAddress,
 } from "./core.js";
 import { currentSetup } from "./explore.js";
 
@@ -40,6 +40,7 @@ function takePicture(answer) {
     ...[...arrows].sort((a, b) => a.words.localeCompare(b.words)).map((a) => h("option", { value: `${a.source}~${a.target}` }, a.words)));
   list.value = wanted;
   mark();
+  if (story) tell();
 }
 
 function pick(target) {
@@ -130,20 +131,18 @@ function doi(reference) {
   return reference.doi ? h("a", { href: `https://doi.org/${encodeURI(reference.doi)}`, rel: "noreferrer", target: "_blank" }, reference.doi) : null;
 }
 
-function parameterRow(p) {
-  const known = p.posterior
-    ? `${shown(p.posterior.median)} (${shown(p.posterior.low)} to ${shown(p.posterior.high)})`
-    : "–";
-  const before = p.prior_range ? `${shown(p.value)} (${shown(p.prior_range.low)} to ${shown(p.prior_range.high)})` : shown(p.value);
+function parameterBlock(p) {
+  const unit = p.unit === "1" ? "" : ` ${p.unit}`;
+  const ranged = (middle, range) => `${shown(middle)} (${shown(range.low)} to ${shown(range.high)})${unit}`;
   const references = p.references.map((r) => h("li", {}, `${r.citation || r.study_id}${r.locator ? ` (${r.locator})` : ""} `, doi(r)));
-  return [
-    h("span", {}, h("code", {}, p.name), p.cuts ? h("em", {}, " cuts the arrow") : null, h("br"), p.meaning),
-    p.unit === "1" ? "" : p.unit,
-    before,
-    known,
-    h("span", {}, p.verdict, p.contraction === null ? null : ` (contraction ${shown(p.contraction, 2)})`),
-    h("span", {}, p.source, references.length ? h("ul", {}, references) : null),
-  ];
+  const entry = (term, ...what) => [h("dt", {}, term), h("dd", {}, what)];
+  return h("div", { class: "parameter" },
+    h("p", {}, h("code", {}, p.name), p.cuts ? h("em", {}, " cuts the arrow") : null, h("br"), p.meaning),
+    h("dl", {},
+      entry(p.prior_range ? "Prior" : "Value", p.prior_range ? ranged(p.value, p.prior_range) : `${shown(p.value)}${unit}`),
+      p.posterior ? entry("Posterior", ranged(p.posterior.median, p.posterior)) : null,
+      entry("Verdict", p.verdict, p.contraction === null ? null : ` (contraction ${shown(p.contraction, 2)})`),
+      entry("Source", p.source, references.length ? h("ul", {}, references) : null)));
 }
 
 function takeAbout(answer) {
@@ -154,15 +153,21 @@ function takeAbout(answer) {
   }
   if (!answer.node && !answer.arrow) return;
   complain([], "mechanism");
-  story = answer.node || answer.arrow;
+  story = answer;
+  tell();
+  say(`${$("#mechanism-about h2").textContent}.`);
+}
+
+/** What the chosen box or arrow is; told again when the picture comes later and brings the names of the arrows. */
+function tell() {
   const box = $("#mechanism-about");
-  if (answer.node) {
-    const n = answer.node;
+  if (story.node) {
+    const n = story.node;
     const other = (list, out) => h("ul", { class: "arrows" }, list.map((name) => {
       const a = arrows.find((x) => (out ? x.source === n.name && x.target === name : x.target === n.name && x.source === name));
       return a ? arrowButton(a) : null;
     }));
-    box.replaceChildren(
+    put(box,
       h("h2", {}, n.label),
       h("p", {}, `${n.meaning}${n.unit && n.unit !== "1" ? `, in ${n.unit}` : ""}. Module: ${n.group}.${n.healthy !== null && n.kind === "state" ? ` In health: ${shown(n.healthy)}.` : ""}`),
       n.observables.length ? h("p", {}, `Measured as: ${n.observables.join(", ")}.`) : null,
@@ -171,16 +176,16 @@ function takeAbout(answer) {
       ...(n.arrows_in.length ? [h("h3", {}, "Arrows in"), other(n.arrows_in, false)] : []),
       ...(n.arrows_out.length ? [h("h3", {}, "Arrows out"), other(n.arrows_out, true)] : []));
   } else {
-    const a = answer.arrow;
-    box.replaceChildren(
+    const a = story.arrow;
+    put(box,
       h("h2", {}, a.meaning),
       a.cut.why_not ? h("p", { class: "note" }, `It cannot be cut: ${a.cut.why_not}.`) : knockButton("Cut this arrow"),
       h("h3", {}, "Equations"),
       ...a.steps.map(mathOf),
       h("h3", {}, "Numbers, sources, and how well they are known"),
-      table("Parameters of these equations; ranges are 90 %", ["Parameter", "Unit", "Prior", "Posterior", "Verdict", "Source"], a.parameters.map(parameterRow), { class: "parameters" }));
+      h("p", { class: "note" }, "Ranges are 90 %."),
+      ...a.parameters.map(parameterBlock));
   }
-  say(`${$("h2", box).textContent}.`);
 }
 
 function knockButton(words) {
@@ -289,7 +294,7 @@ function skeleton() {
       h("p", { class: "state" }, "Choose a box or an arrow: it tells its equations, numbers and sources, and can be knocked out.")),
     h("div", { class: "mechanism" },
       h("div", { id: "mechanism-picture", class: "scrolls", tabindex: "0", role: "region", "aria-label": "Picture of the model" }),
-      h("section", { id: "mechanism-about", class: "card", "aria-label": "What is chosen", "aria-live": "off" }, h("p", {}, "Nothing is chosen yet."))),
+      h("section", { id: "mechanism-about", class: "told", "aria-label": "What is chosen", "aria-live": "off" }, h("p", {}, "Nothing is chosen yet."))),
     h("section", { id: "mechanism-course", "aria-label": "With it and without it" }));
 }
 
