@@ -49,7 +49,7 @@ MODULES = (
 
 # Modules that describe or check the model and cannot change its numbers.
 DESCRIPTION = frozenset(
-    {"board.py", "describe.py", "network.py", "pages.py", "picture.py", "sbml.py", "units.py"}
+    {"board.py", "cuts.py", "describe.py", "network.py", "pages.py", "picture.py", "sbml.py", "units.py"}
 )
 
 

@@ -19,7 +19,7 @@ from mscrenal.model.describe import factor_of, signals_of
 from mscrenal.model.drugs import DRUGS
 from mscrenal.model.processes.variability import RANDOM_EFFECTS
 
-__all__ = ["Influence", "influences", "nodes", "quantities_at"]
+__all__ = ["Influence", "directions", "influences", "nodes", "quantities_at", "sample_points"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def quantities_at(structure: Model, point: Mapping[str, float]) -> dict[str, flo
     return {name: values[name] for name in structure.quantities}
 
 
-def _directions(structure: Model, nodes: Sequence[str], point: Mapping[str, float]) -> dict[str, float]:
+def directions(structure: Model, nodes: Sequence[str], point: Mapping[str, float]) -> dict[str, float]:
     """What drives each node at a point: the derivative of a state, the formula of a quantity.
 
     Quantities that are nodes keep the value given in `point`, if there is one: what lies behind them is their
@@ -70,7 +70,7 @@ def _directions(structure: Model, nodes: Sequence[str], point: Mapping[str, floa
     return out
 
 
-def _points(structure: Model, count: int = 8) -> list[dict[str, float]]:
+def sample_points(structure: Model, count: int = 8) -> list[dict[str, float]]:
     """States around health and disease at which the signs of the arrows are read, the same every time."""
     draw = random.Random("mscrenal")
     points = []
@@ -112,14 +112,14 @@ def influences() -> tuple[Influence, ...]:
     """
     structure, boxes = model(), nodes()
     signs: dict[tuple[str, str], set[int]] = defaultdict(set)
-    for point in _points(structure):
+    for point in sample_points(structure):
         full = point | {
-            n: v for n, v in _directions(structure, list(boxes), point).items() if n not in structure.states
+            n: v for n, v in directions(structure, list(boxes), point).items() if n not in structure.states
         }
         for source in boxes:
             step = 1e-4 * full[source] or 1e-6
-            above = _directions(structure, list(boxes), full | {source: full[source] + step})
-            below = _directions(structure, list(boxes), full | {source: full[source] - step})
+            above = directions(structure, list(boxes), full | {source: full[source] + step})
+            below = directions(structure, list(boxes), full | {source: full[source] - step})
             for target in boxes:
                 slope = (above[target] - below[target]) / (2 * step)
                 # 1e-9: a thousand times the rounding error of a difference of numbers of the order of one.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from mscrenal.model.cuts import acting, cuts
 from mscrenal.model.declare import DeclarationError, nearest
 from mscrenal.model.describe import (
     FORMS,
@@ -25,12 +26,13 @@ from mscrenal.model.describe import (
     species_table,
     state_table,
 )
-from mscrenal.model.picture import PICTURES, Detail, save_picture
+from mscrenal.model.network import influences
+from mscrenal.model.picture import PICTURES, Detail, label, save_picture
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["HOW_TO_REGENERATE", "PAGES", "main", "page", "write_pages"]
+__all__ = ["HOW_TO_REGENERATE", "PAGES", "arrow_table", "main", "page", "write_pages"]
 
 HOW_TO_REGENERATE = "python -m mscrenal.model.describe pages --out docs/model"
 
@@ -43,6 +45,7 @@ PAGES: tuple[str, ...] = (
     "drugs",
     "diseases",
     "species",
+    "arrows",
 )
 GENERATED = f"<!-- Generated from the model's definition by `{HOW_TO_REGENERATE}`: do not edit. -->"
 FORMULA_TITLES = {"quantity": "Quantities", "rate": "Rates", "balance": "Balances", "observable": ""}
@@ -261,6 +264,50 @@ def _species_page() -> str:
     return "\n\n".join(parts)
 
 
+def arrow_table() -> pd.DataFrame:
+    """One row per arrow of the network: sign, through which processes, and how it can be cut."""
+    import pandas as pd
+
+    how = {(c.source, c.target): c for c in cuts()}
+    words = {1: "stimulates", -1: "inhibits", 0: "either"}
+    return pd.DataFrame(
+        [
+            {
+                "source": a.source,
+                "target": a.target,
+                "does": "moves" if a.transfer else words[a.sign],
+                "through": ", ".join(name for _, name in acting(a.source, a.target)),
+                "cut_by": ", ".join(cut.parameters),
+                "also": ", ".join(f"{label(s)} → {label(t)}" for s, t in cut.also),
+                "why_not": cut.why_not,
+            }
+            for a in influences()
+            for cut in (how[a.source, a.target],)
+        ]
+    )
+
+
+def _arrows_page() -> str:
+    table = arrow_table().sort_values(["target", "source"], kind="stable")
+    table["arrow"] = [
+        f"{label(a)} → {label(b)}" for a, b in zip(table["source"], table["target"], strict=True)
+    ]
+    whole, not_cut = table[table["cut_by"] != ""], table[table["cut_by"] == ""]
+    alone = int((whole["also"] == "").sum())
+    parts = [
+        "# Arrows",
+        "Who acts on whom, through which processes, and which parameters cut the arrow when they are set to zero. What that "
+        "means: [mechanism](../mechanism.md).",
+        f"{len(table)} arrows: {alone} can be cut alone, {len(whole) - alone} together with others that share the parameter, "
+        f"{len(not_cut)} cannot be cut.",
+        "## Arrows that cannot be cut",
+        _markdown(not_cut, arrow="Arrow", does="Does", through="Through", why_not="Why not"),
+        "## Arrows that can be cut",
+        _markdown(whole, arrow="Arrow", does="Does", through="Through", cut_by="Cut by", also="Cuts as well"),
+    ]
+    return "\n\n".join(parts)
+
+
 _WRITERS: Mapping[str, Callable[[], str]] = {
     "equations": _equations_page,
     "states": _states_page,
@@ -270,6 +317,7 @@ _WRITERS: Mapping[str, Callable[[], str]] = {
     "drugs": _drugs_page,
     "diseases": _diseases_page,
     "species": _species_page,
+    "arrows": _arrows_page,
 }
 _TABLES: Mapping[str, Callable[[], Any]] = {
     "states": state_table,
@@ -279,6 +327,7 @@ _TABLES: Mapping[str, Callable[[], Any]] = {
     "drugs": drug_table,
     "diseases": disease_table,
     "species": species_table,
+    "arrows": arrow_table,
 }
 
 

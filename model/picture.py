@@ -198,10 +198,17 @@ class Wire:
         first, last = _named(self.source), _named(self.target)
         if self.kind == "measured":
             return f"{last} is measured of {first}"
+        many = _plural(first)
         if self.kind == "flow":
-            return f"{first} turns into or moves to {last}"
-        verb = {1: "stimulates", -1: "inhibits", 0: "stimulates in part and inhibits in part"}[self.sign]
+            return f"{first} {'turn' if many else 'turns'} into or {'move' if many else 'moves'} to {last}"
+        up, down = ("stimulate", "inhibit") if many else ("stimulates", "inhibits")
+        verb = {1: up, -1: down, 0: f"{up} in part and {down} in part"}[self.sign]
         return f"{first} {verb} {last}"
+
+
+def _plural(words: str) -> bool:
+    """Whether a label stands for several things, by its form: 'tubules', but not 'ROS' or 'fibrosis'."""
+    return words == "mitochondria" or (words.endswith("s") and not words.endswith(("ss", "sis")))
 
 
 def text_on(colour: str) -> str:

@@ -313,3 +313,4 @@ def test_an_arrow_says_in_words_what_it_does() -> None:
     text = diagram_svg("states")
     assert 'aria-label="Nrf2 inhibits ROS"' in text
     assert 'aria-label="antioxidant stimulates Nrf2"' in text
+    assert 'aria-label="capillaries inhibit VEGF"' in text
