@@ -119,14 +119,12 @@ def _template() -> Template:
     return environment.from_string(files("mscrenal.app").joinpath("report.html").read_text(encoding="utf-8"))
 
 
-def _style(foot: str) -> Any:
+def _style(foot: str) -> str:
     """The style sheet, with what stands at the foot of printed pages."""
-    from markupsafe import Markup
-
     # Nothing but words, as it goes into a string of CSS.
     plain = re.sub(r"[^\w .,+-]", "", f"{foot}. {DISCLAIMER}")
     sheet = files("mscrenal.app").joinpath("report.css").read_text(encoding="utf-8")
-    return Markup(sheet.replace("{{ foot }}", plain))
+    return sheet.replace("{{ foot }}", plain)
 
 
 _DOI = re.compile(r"doi:(10\.\d{4,9}/[^\s;,()\"<>]*[^\s;,()\"<>.:])")
