@@ -67,14 +67,17 @@ def question(result: Any) -> str:
 def moment(days: float) -> str:
     """A day of a scenario as one says it.
 
-    >>> moment(336.0), moment(10.0), moment(1461.0)
-    ('week 48', 'day 10', 'year 4')
+    >>> moment(336.0), moment(10.0), moment(547.875), moment(1461.0)
+    ('week 48', 'day 10', 'month 18', 'year 4')
     """
     years = days / 365.25
     if years >= 2 and abs(years - round(years)) < 0.01:
         return f"year {years:.0f}"
     if days >= 14 and days % 7 == 0:
         return f"week {days / 7:.0f}"
+    months = days / (365.25 / 12)
+    if months >= 2 and abs(months - round(months)) < 0.001:
+        return f"month {months:.0f}"
     return f"day {days:g}"
 
 

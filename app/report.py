@@ -217,8 +217,8 @@ def _scenario(result: Any, scenario: Any) -> _Scenario:
         "Its question": own,
         "Source": scenario.source or "–",
         **_subject(scenario),
-        "Read at": f"{moment(scenario.horizon_days)} (day {scenario.horizon_days:g}, the horizon)",
-        "Visits": f"{len(visits)}, from day {visits[0]:g} to day {visits[-1]:g}" if visits else "",
+        "Horizon": moment(scenario.horizon_days),
+        "Visits": f"{len(visits)}, from {moment(visits[0])} to {moment(visits[-1])}" if visits else "",
         "Reference arm": scenario.reference,
     }
     arms = _arms(result, scenario)

@@ -96,7 +96,8 @@ def test_a_band_of_gains_alone_is_not_taken_for_evidence(seven):
 
 
 @pytest.mark.parametrize(
-    ("days", "said"), [(336.0, "week 48"), (10.0, "day 10"), (15.0, "day 15"), (1461.0, "year 4")]
+    ("days", "said"),
+    [(336.0, "week 48"), (10.0, "day 10"), (15.0, "day 15"), (547.875, "month 18"), (1461.0, "year 4")],
 )
 def test_days_are_said_as_people_do(days, said):
     assert moment(days) == said
