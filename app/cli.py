@@ -5,8 +5,9 @@ Nothing heavy is imported before a command runs, so that ``--help`` answers at o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -192,8 +193,14 @@ def _output(out: Path | None) -> Path | None:
     return checked
 
 
+def _report() -> Callable[[Any], str]:
+    """The writer of report.html, which tells how to get the result again."""
+    again = import_module("mscrenal.app.command_line").command_line()
+    return partial(import_module("mscrenal.app.report").render, command_line=again)
+
+
 def _write(result: Any, out: Path) -> None:
-    written = result.save(out, report=import_module("mscrenal.app.report").render)
+    written = result.save(out, report=_report())
     error_console().print(Text(f"Written to {written}: open report.html first."), soft_wrap=True)
 
 
@@ -981,7 +988,7 @@ def calibrate(
                 Text(f"Interrupted: what is computed is kept; go on with --resume {folder}"), soft_wrap=True
             )
             raise typer.Exit(130) from None
-        made.saved_report(result, import_module("mscrenal.app.report").render)
+        made.saved_report(result, _report())
         for note in result.notes:
             error_console().print(Text.assemble(("Note: ", "bold"), note), soft_wrap=True)
         error_console().print(

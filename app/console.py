@@ -34,6 +34,7 @@ __all__ = [
     "clear_errors",
     "error_console",
     "progress_bar",
+    "regimen_table",
     "show",
     "text_tables",
     "work_bar",
@@ -142,13 +143,15 @@ def text_tables(result: Any, *, brief: bool = False) -> list[TextTable]:
     With `brief`, compare shows the first endpoints only, and with many arms only the differences.
     """
     makers: dict[str, Callable[[Any], list[TextTable]]] = {
-        "simulate": _simulate_tables,
         "explain": _explain_tables,
         "scenarios": _scenarios_tables,
     }
     if result.command == "compare":
         parts = getattr(result, "results", (result,))
-        return [table for part in parts for table in (_regimens(part), _endpoint_table(part, brief))]
+        both = ((regimen_table(part.scenario, part.title), _endpoint_table(part, brief)) for part in parts)
+        return [table for pair in both for table in pair]
+    if result.command == "simulate":
+        return _simulate_tables(result, brief)
     if result.command == "sensitivity":
         return [_sensitivity_table(result, brief)]
     if result.command == "trial":
@@ -159,14 +162,22 @@ def text_tables(result: Any, *, brief: bool = False) -> list[TextTable]:
         return _validate_tables(result, brief)
     if result.command in ("posterior", "calibrate"):
         return _posterior_tables(result, brief)
-    return makers.get(result.command, _any_table)(result)
+    if result.command in makers:
+        return makers[result.command](result)
+    return _any_table(result, brief)
 
 
-def _regimens(result: Any) -> TextTable:
+def regimen_table(scenario: Any, title: str, arms: Sequence[str] | None = None) -> TextTable:
+    """What each arm of a scenario gets; `arms`: only these."""
+    from mscrenal.scenarios.results import describe_arm
+
     rows = []
-    for arm in result.arms:
+    for given in scenario.arms:
+        if arms is not None and given.name not in arms:
+            continue
+        arm = describe_arm(given, scenario.weight_kg)
         interval_days = arm["interval_days"]
-        name = f"{arm['name']} (reference)" if arm["is_reference"] else arm["name"]
+        name = f"{arm['name']} (reference)" if arm["name"] == scenario.reference else arm["name"]
         added = f" + {', '.join(arm['drugs_added'])}" if arm["drugs_added"] else ""
         rows.append(
             (
@@ -180,7 +191,7 @@ def _regimens(result: Any) -> TextTable:
             )
         )
     headings = ("Arm", "Product", "Route", "Doses", "Each dose", "Interval\n[days]", "Total\n[cells/kg]")
-    return TextTable(f"Regimens: {result.title}", headings, tuple(rows), frozenset({0, 1, 2}))
+    return TextTable(f"Regimens: {title}", headings, tuple(rows), frozenset({0, 1, 2}))
 
 
 def _endpoint_table(result: Any, brief: bool) -> TextTable:
@@ -246,7 +257,7 @@ def _nearest_days(days: Sequence[float], wanted: Sequence[float]) -> list[float]
     return list(dict.fromkeys(nearest(day) for day in wanted))
 
 
-def _simulate_tables(result: Any) -> list[TextTable]:
+def _simulate_tables(result: Any, brief: bool) -> list[TextTable]:
     from mscrenal.scenarios.style import nice_unit
 
     table = result.table
@@ -266,7 +277,7 @@ def _simulate_tables(result: Any) -> list[TextTable]:
             cells = [interval(tuple(of_arm.loc[day, ["q50", "q05", "q95"]]), decimals) for day in wanted]
             rows.append((f"  {arm}", *cells))
     headings = ("Observable, arm", *(f"Day {day:g}" for day in wanted))
-    note = "Median (90 % band). All observables and times: --json, --out."
+    note = "Median (90 % band)." + (" All observables and times: --json, --out." if brief else "")
     return [TextTable(f"Trajectories: {result.title}", headings, tuple(rows), note=note)]
 
 
@@ -347,8 +358,10 @@ def _trial_tables(result: Any, brief: bool) -> list[TextTable]:
     headings = ("Arm", "Patients", "Assurance", "Power at\nthe medians", "Type I\nerror", "True effect\n(90 %)",
                 "Estimates\n(90 %)", "Seen with\n80 % power")  # fmt: skip
     unit = result.endpoint.unit
-    note = " ".join(result.summary) + (
-        f" Effects: {result.endpoint.label}, {unit}, against {result.reference}; {result.endpoint.better} is better; "
+    # The report says the summary at its top.
+    note = f"{' '.join(result.summary)} " if brief else ""
+    note += (
+        f"Effects: {result.endpoint.label}, {unit}, against {result.reference}; {result.endpoint.better} is better; "
         f"analysis {result.design.analysis}, two-sided {result.design.alpha:g}. ±: Monte-Carlo standard error."
     )
     made = [TextTable(result.title, headings, tuple(rows), note=note)]
@@ -357,7 +370,7 @@ def _trial_tables(result: Any, brief: bool) -> list[TextTable]:
         shown = tuple(
             (
                 r["arm"],
-                f"{r['n_arm']} + {r['n_reference']}",
+                f"{r['n_arm']} + {r['n_reference']}{'' if r['series'] == 'curve' else ' (this design)'}",
                 f"{r['assurance']:.1%} ± {r['mc_error']:.1%}",
                 f"{r['type1_error']:.1%} ± {r['type1_mc_error']:.1%}",
                 f"{r['trials']:,}",
@@ -529,7 +542,7 @@ def _posterior_tables(result: Any, brief: bool) -> list[TextTable]:
             shorten(record["label"], 70, placeholder=" …") if brief else record["label"],
             _three(record["prior"], brief),
             _three(record["posterior"], brief),
-            f"{record['contraction']:.0%}" if "contraction" in record else "–",
+            f"{round(record['contraction'], 2) + 0.0:.0%}" if "contraction" in record else "–",
         )
         for record in result.hyper_records
     )
@@ -542,7 +555,7 @@ def _posterior_tables(result: Any, brief: bool) -> list[TextTable]:
 def _posterior_row(record: dict[str, Any], brief: bool) -> tuple[str, ...]:
     unit = "" if record["unit"] == "1" else f" [{record['unit']}]"
     numbers = (_three(record["prior"], brief), _three(record["posterior"], brief))
-    narrowed = f"{record['contraction']:.0%}"
+    narrowed = f"{round(record['contraction'], 2) + 0.0:.0%}"
     if brief:
         label = shorten(record["label"], 70, placeholder=" …")
         return f" {label}{unit}", *numbers, f"{narrowed}, {record['verdict']}"
@@ -571,7 +584,7 @@ def _scenarios_tables(result: Any) -> list[TextTable]:
     ]
 
 
-def _any_table(result: Any) -> list[TextTable]:
+def _any_table(result: Any, brief: bool = True) -> list[TextTable]:
     """A result that brings its own table (facts): its summary if it has one, numbers to four digits."""
 
     def cell(value: Any) -> str:
@@ -594,7 +607,8 @@ def _any_table(result: Any) -> list[TextTable]:
     title = getattr(result, "title", result.command)
     headings = tuple(str(name).replace("_", " ") for name in table.columns)
     passed = getattr(result, "passed", None)
-    note = f"{sum(passed.values())} of {len(passed)} pass. Every check: --json, --out." if passed else ""
+    note = f"{sum(passed.values())} of {len(passed)} pass." if passed else ""
+    note += " Every check: --json, --out." if passed and brief else ""
     return [TextTable(str(title), headings, rows, frozenset(words | {0}), note)]
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy.stats import binom
 
 from mscrenal.calibration.assess import coverage_by
+from mscrenal.scenarios.figures import wrapped
 from mscrenal.scenarios.style import FAINT, INK, OKABE_ITO, house_style, nice_unit
 
 __all__ = ["coverage_figure", "pit_figure", "rows_figure"]
@@ -20,7 +22,7 @@ __all__ = ["coverage_figure", "pit_figure", "rows_figure"]
 INSIDE, OUTSIDE = OKABE_ITO[0], OKABE_ITO[1]
 REACH = 4.0  # half-widths of the 90 % interval that a row shows; beyond it an arrow
 PIT_BINS = 10
-LONGEST = 80
+LONGEST = 80  # letters of a row's name; both ends tell rows apart
 
 
 def rows_figure(rows: pd.DataFrame, title: str) -> Figure:
@@ -60,8 +62,7 @@ def _row(axes: Axes, y: float, row: Mapping[str, Any]) -> None:
     observed, middle = float(row["observed"]), float(row["predicted"])
     ends = [float(row[k]) for k in ("low90", "low50", "high50", "high90")]
     label = str(row["label"])
-    label = label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
-    axes.text(-1.23, y, label, transform=across, va="center", size=7)
+    axes.text(-1.23, y, wrapped(label, LONGEST), transform=across, va="center", size=7)
 
     def place(value: float) -> float:
         # Either side of the median has its own width: intervals of ratios are not symmetric.
@@ -81,6 +82,11 @@ def _row(axes: Axes, y: float, row: Mapping[str, Any]) -> None:
     axes.text(1.02, y, said, transform=across, va="center", size=7, color="#333333")
 
 
+def _roomy() -> ConstrainedLayoutEngine:
+    """A layout that leaves a margin around titles and names."""
+    return ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+
+
 def pit_figure(rows: pd.DataFrame, title: str) -> Figure:
     """Histogram of where published values lie in their predictive distributions, with what chance allows.
 
@@ -89,12 +95,12 @@ def pit_figure(rows: pd.DataFrame, title: str) -> Figure:
     narrower than it should be.
     """
     with house_style():
-        figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+        figure = Figure(figsize=(5.6, 3.8), layout=_roomy())
         axes = figure.add_subplot()
         pit = rows["pit"].to_numpy(dtype=float)
         low, high = pit_band(len(pit))
-        axes.axhspan(low, high, color="#e4e4e4", lw=0)
-        axes.axhline(len(pit) / PIT_BINS, color=FAINT, lw=0.9)
+        axes.axhspan(low, high, color="#e4e4e4", lw=0, label="what chance allows, 90 %")
+        axes.axhline(len(pit) / PIT_BINS, color=FAINT, lw=0.9, label="level: right predictions")
         axes.hist(
             pit, bins=[k / PIT_BINS for k in range(PIT_BINS + 1)], color=INSIDE, edgecolor="white", alpha=0.85
         )
@@ -104,6 +110,8 @@ def pit_figure(rows: pd.DataFrame, title: str) -> Figure:
             xlim=(0, 1),
         )
         axes.set_title(title)
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -122,7 +130,7 @@ def coverage_figure(rows: pd.DataFrame, title: str, column: str = "class") -> Fi
         table = coverage_by(rows, column)
         names: Sequence[str] = [f"{n} ({k})" for n, k in zip(table[column], table["rows"], strict=True)]
         names = [*names, f"all ({len(rows)})"]
-        figure = Figure(figsize=(6.4, 0.28 * len(names) + 1.3), layout="constrained")
+        figure = Figure(figsize=(6.4, 0.28 * len(names) + 1.4), layout=_roomy())
         axes = figure.add_subplot()
         for nominal, key, colour, marker, shift in (
             (0.5, "inside50", OKABE_ITO[2], "s", -0.14), (0.9, "inside90", INSIDE, "o", 0.14),

@@ -1184,6 +1184,8 @@ def facts(
     parameters: dict[str, Any] = {"origin": "given"}
     if theta_draws is None:
         theta_draws, parameters = _parameters(draws, seed, source)
+    from mscrenal.scenarios.sources import release
+
     needs, computed = _needs(wanted), {}
     failures: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -1206,6 +1208,8 @@ def facts(
         title="Published facts beside the model's prediction",
         question="Does the model reproduce what is known of untreated and drug-treated kidney disease?",
         provenance={
+            "package": "mscrenal",
+            "version": release(),
             **parameters,
             "draws": len(theta_draws) - 1,
             "seed": seed,
@@ -1511,11 +1515,11 @@ class FactsResult(Result):
 
     def plot(self) -> dict[str, Figure]:
         """Every prediction against its tolerance, which is drawn as the same width for all."""
-        from mscrenal.scenarios.facts_figure import figure_of  # matplotlib: only when a figure is asked for
+        from mscrenal.scenarios.facts_figure import figures_of  # matplotlib: only when a figure is asked for
         from mscrenal.scenarios.style import house_style
 
         with house_style():
-            return {"facts": figure_of(self)}
+            return figures_of(self)
 
 
 def _numbers(result: CheckResult) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The figure of the facts: every prediction against the interval of its target."""
+"""The figures of the facts: every prediction against the interval of its target."""
 
 from __future__ import annotations
 
@@ -12,36 +12,38 @@ from matplotlib.figure import Figure
 from mscrenal.scenarios.facts import CheckResult, FactsResult
 from mscrenal.scenarios.style import FAINT, OKABE_ITO, nice_unit
 
-__all__ = ["figure_of"]
+__all__ = ["figures_of"]
 
 REACH = 4.0  # tolerances either side of the middle that a panel shows; beyond it an arrow
+ONE_PAGE = 40  # rows
 PASSED, MISSED = OKABE_ITO[0], OKABE_ITO[1]
 
 
-def figure_of(result: FactsResult) -> Figure:
-    """Two columns of rows, one a check, a heading a fact."""
+def figures_of(result: FactsResult) -> dict[str, Figure]:
+    """Rows, one a check, a heading a fact; `facts`, and `facts_2` with the later half where one page would be too long."""
     groups = list(result.by_fact.values())
     rows = [len(group) + 1 for group in groups]
     half = next((i + 1 for i in range(len(rows)) if sum(rows[: i + 1]) >= sum(rows) / 2), len(rows))
-    columns = [part for part in (groups[:half], groups[half:]) if part]
-    height = max(sum(len(group) + 1 for group in column) for column in columns)
-    inches = 0.19 * height + 1.5
-    width = 9.4  # inches a column: names, panel, numbers
-    figure = Figure(figsize=(width * len(columns), inches))
-    bottom, top = 0.55 / inches, 1 - 0.95 / inches
-    for place, column in enumerate(columns):
-        left = (place + 0.27) / len(columns)
-        axes = figure.add_axes((left, bottom, 0.36 / len(columns), top - bottom))
-        _panel(axes, column, height, result.passed)
+    parts = [groups] if sum(rows) <= ONE_PAGE else [groups[:half], groups[half:]]
+    parts = [part for part in parts if part]
+    return {"facts" if i == 0 else f"facts_{i + 1}": _page(result, part) for i, part in enumerate(parts)}
+
+
+def _page(result: FactsResult, groups: Sequence[Sequence[CheckResult]]) -> Figure:
+    height = sum(len(group) + 1 for group in groups)
+    inches = 0.19 * height + 1.6
+    figure = Figure(figsize=(9.6, inches))
+    axes = figure.add_axes((0.29, 0.55 / inches, 0.36, 1 - 1.6 / inches))
+    _panel(axes, groups, height, result.passed)
     done = sum(result.passed.values())
     title = f"{done} of {len(result.passed)} published facts reproduced"
-    figure.text(0.012, 1 - 0.3 / inches, title, size=12, weight="bold")
+    figure.text(0.02, 1 - 0.3 / inches, title, size=12, weight="bold")
     said = (
-        f"Points: prediction at {result.provenance.get('origin', '')} medians; "
-        f"bars: 90 % of {result.provenance.get('draws', 0)} draws.\n"
-        "Grey band: the source's tolerance, scaled to the same width for every check. Blue circle: inside."
+        f"Points: prediction at {result.provenance.get('origin', '')} medians; bars: 90 % of "
+        f"{result.provenance.get('draws', 0)} draws. Grey band: the source's tolerance,\n"
+        "scaled to the same width for every check. Blue circle: inside; orange cross: outside; arrow: beyond the axis."
     )
-    figure.text(0.012, 1 - 0.4 / inches, said, size=8.5, color="#555555", va="top")
+    figure.text(0.02, 1 - 0.4 / inches, said, size=8.5, color="#555555", va="top")
     return figure
 
 
@@ -56,7 +58,7 @@ def _panel(
         fact = group[0].fact
         verdict = "reproduced" if passed[fact.number] else "not reproduced"
         heading = f"{fact.number}. {fact.title} ({verdict})"
-        axes.text(-0.7, y, heading, transform=across, va="center", weight="bold", size=8)
+        axes.text(-0.73, y, heading, transform=across, va="center", weight="bold", size=8)
         for offset, result in enumerate(group, start=1):
             _row(axes, y + offset, result)
         y += len(group) + 1
@@ -71,7 +73,7 @@ def _row(axes: Axes, y: float, result: CheckResult) -> None:
     check, across = result.check, axes.get_yaxis_transform()
     low, high = check.bounds
     middle, half = (low + high) / 2, (high - low) / 2
-    axes.text(-0.67, y, check.id, transform=across, va="center", size=7.5)
+    axes.text(-0.7, y, check.id, transform=across, va="center", size=7.5)
     unit = nice_unit(check.unit)
     target = "" if check.target is None else f"{check.target:.4g} "
     number = f"{round(result.predicted, 6):.4g}" if math.isfinite(result.predicted) else "undefined"

@@ -43,6 +43,7 @@ __all__ = [
     "time_axis",
     "time_courses",
     "tornado",
+    "wrapped",
 ]
 
 # Observable -> panel title, in reading order: kidney, inflammation, fibrosis, metabolism, cells.
@@ -106,7 +107,7 @@ class _Page:
 HEADER = 0.85  # inches kept for the caption
 
 
-def _wrapped(name: str, columns: int = 40) -> str:
+def wrapped(name: str, columns: int = 40) -> str:
     """An arm's name on one line, shortened in the middle: the ends tell arms apart."""
     if len(name) <= columns:
         return name
@@ -116,7 +117,7 @@ def _wrapped(name: str, columns: int = 40) -> str:
 
 def _label_inches(names: Sequence[str], size: float = 8.5) -> float:
     """Room for the longest label; 0.0092 inch per point and letter is DejaVu Sans' mean advance."""
-    return max((len(_wrapped(name)) for name in names), default=0) * size * 0.0092 + 0.1
+    return max((len(wrapped(name)) for name in names), default=0) * size * 0.0092 + 0.1
 
 
 def time_axis(horizon_days: float) -> tuple[float, str]:
@@ -215,13 +216,13 @@ def _panels(
         caption = replace(
             caption, subtitle=f"{caption.subtitle}; in colour: the best arms; in grey: the rest"
         )
-    bars = len(vivid) > MOST_FILLED
+    bars = len(vivid) > MOST_FILLED and any(name not in CELL_PANELS for name in titles)
     if bars:
         caption = replace(caption, subtitle=f"{caption.subtitle}; bars right of a panel: its end")
-    columns = min(3, max(1, len(titles)))
+    columns = 2 if len(titles) == 4 else min(3, max(1, len(titles)))
     rows = math.ceil(len(titles) / columns)
     row_height, panel = 0.185, (2.75, 1.85)
-    gap = 0.95 + (0.1 + BAR_STEP * len(vivid) if bars else 0.0)
+    gap = 0.9 + (0.1 + BAR_STEP * len(vivid) if bars else 0.0)
     top = HEADER + 0.3 + len(arms) * row_height + 0.75
     page = _Page(max(0.65 + columns * (panel[0] + gap), 7.0), top + rows * (panel[1] + 0.95) - 0.2, caption)
     low, high = float(bands["time"].min()), end or float(bands["time"].max())
@@ -234,6 +235,8 @@ def _panels(
         if bars and name not in CELL_PANELS:
             _end_bars(axes, bands[name].isel(time=-1), styles, vivid, panel[0])
         _time_ticks(axes, low / per, high / per)
+        if end is not None:  # what a dose on day 0 leaves for less than a day must not hide in the axis
+            axes.set_xlim(left=(low - 0.02 * (high - low)) / per)
         axes.set_xlabel(f"time since the first dose [{unit}]")
     return page.figure
 
@@ -262,7 +265,7 @@ def _dose_strip(
     sample.set_xlim(0, 1)
     for row, arm in enumerate(arms):
         style = styles[arm]
-        page.text(0.25, top + (row + 0.5) * row_height, _wrapped(arm), size=8.5, va="center")
+        page.text(0.25, top + (row + 0.5) * row_height, wrapped(arm), size=8.5, va="center")
         sample.plot([0, 1], [row, row], **style.drawn)
         days = np.asarray(doses.get(arm, ()), dtype=float) / per
         axes.plot(
@@ -296,6 +299,9 @@ def _time_panel(
         if arm in vivid:
             axes.fill_between(time, low, high, color=styles[arm].colour, alpha=alpha, linewidth=0)
         axes.plot(time, mid, **styles[arm].drawn)
+        alone = _alone(mid)
+        if cells and alone.any():
+            axes.plot(time[alone], mid[alone], styles[arm].marker, color=styles[arm].colour, markersize=3.6)
     axes.set_title(title)
     # States are relative to the healthy animal or person: a bare number is a fold of healthy.
     axes.set_ylabel(f"[{nice_unit(str(band.attrs.get('unit', ''))) or 'fold of healthy'}]")
@@ -306,6 +312,19 @@ def _time_panel(
         _log_axis(axes, bottom, top * (3 if cells else 1.15), cells=cells)
     else:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+
+
+def _alone(values: np.ndarray) -> np.ndarray:
+    """Which values stand between missing ones: no line reaches them.
+
+    >>> _alone(np.array([1.0, np.nan, 2.0, 3.0])).tolist()
+    [True, False, False, False]
+    """
+    known = np.isfinite(values)
+    beside = np.zeros_like(known)
+    beside[1:] |= known[:-1]
+    beside[:-1] |= known[1:]
+    return np.asarray(known & ~beside)
 
 
 def _end_bars(
@@ -352,7 +371,7 @@ def forest(table: pd.DataFrame, *, reference: str, caption: Caption) -> Figure:
             if column == 0:
                 for line, arm in enumerate(arms):
                     middle = top + (line + 0.5) * panel[1] / len(arms)
-                    page.text(0.13 + names, middle, _wrapped(arm), size=8.5, va="center", ha="right")
+                    page.text(0.13 + names, middle, wrapped(arm), size=8.5, va="center", ha="right")
     return page.figure
 
 
@@ -387,7 +406,7 @@ def _forest_panel(
         axes.text(1.22, line, f"{row['prob_better']:.2f}", transform=edge, size=8, ha="right", va="center")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     unit = nice_unit(first["vs_reference_unit"])
-    axes.set_xlabel(f"difference from {_wrapped(reference, 22)}\n[{unit or 'ratio'}]")
+    axes.set_xlabel(f"difference from {wrapped(reference, 22)}\n[{unit or 'ratio'}]")
     if first["better"] == "higher":
         _over(axes, 1.0, "better →", "right")
     else:
@@ -491,7 +510,7 @@ def _heat_panel(page: _Page, axes: Axes, part: pd.DataFrame, title: str, referen
     )
     colours.outline.set_visible(False)
     unit = nice_unit(part["unit"].iloc[0])
-    colours.set_label(f"vs {_wrapped(reference, 16)}" + (f"\n[{unit}]" if unit else ""), size=7.5)
+    colours.set_label(f"vs {wrapped(reference, 16)}" + (f"\n[{unit}]" if unit else ""), size=7.5)
 
 
 # --------------------------------------------------------------------------- attribution

@@ -401,10 +401,19 @@ def value_of_information(result: OptimiseResult) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
         axes.set_xlabel(f"value of knowing it\n{_bracket(result.unit).strip()}")
         if not names:
-            axes.text(0.5, 0.5, "too few draws", transform=axes.transAxes, ha="center", color=FAINT)
+            _nothing(axes, "too few draws to tell")
         beside = page.axes(left + 3.0 + 0.85, top, page.width - left - 3.85 - 0.35, n * 0.38)
         _studies(beside, result)
     return page.figure
+
+
+def _nothing(axes: Axes, words: str) -> None:
+    """A panel without numbers has no axes either: ticks would look like some."""
+    title = axes.get_title(loc="left")
+    axes.clear()
+    axes.set_axis_off()
+    axes.set_title(title)
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", color=FAINT)
 
 
 def _studies(axes: Axes, result: OptimiseResult) -> None:
@@ -420,7 +429,7 @@ def _studies(axes: Axes, result: OptimiseResult) -> None:
             markersize=4, linewidth=1.2, label=words,
         )  # fmt: skip
     if not names:
-        axes.text(0.5, 0.5, "not defined here", transform=axes.transAxes, ha="center", color=FAINT)
+        _nothing(axes, "not defined here")
         return
     axes.set_xscale("log")
     sizes = sorted({s.n_per_arm for s in result.studies})

@@ -1,4 +1,4 @@
-"""The figure of a posterior: for each parameter the interval before and after the data, in standard deviations before."""
+"""The figures of a posterior: for each parameter the interval before and after the data, in standard deviations before."""
 
 from __future__ import annotations
 
@@ -18,27 +18,31 @@ from mscrenal.scenarios.style import FAINT, INK, OKABE_ITO, house_style
 __all__ = ["intervals"]
 
 ROW = 0.27  # inches
-LETTERS = 78  # of a label, one line
+LETTERS = 78  # of a label, a line
 LEFT, RIGHT = 5.0, 1.55  # inches for labels and numbers
-HEAD, GAP, FOOT = 1.2, 0.95, 0.7
+HEAD, FOOT = 1.45, 0.7
 REACH = 3.5  # prior SDs either side
 COLOURS: Mapping[str, str] = dict(
     zip(VERDICTS, (OKABE_ITO[0], OKABE_ITO[2], OKABE_ITO[1], FAINT), strict=True)
 )
 
 
-def intervals(result: PosteriorResult) -> Figure:
-    """Prior and posterior intervals, the most narrowed on top; parameters of the probability model below."""
+def intervals(result: PosteriorResult) -> dict[str, Figure]:
+    """Prior and posterior intervals, the most narrowed on top: `posterior`, and `hyper_parameters` of the probability model."""
     model = sorted(result.records, key=lambda r: -r["contraction"])
     hyper = sorted((r for r in result.hyper_records if "prior_sd" in r), key=lambda r: -r["contraction"])
-    height = HEAD + ROW * len(model) + (GAP + ROW * len(hyper) if hyper else 0.0) + FOOT
+    parts = {"posterior": (model, "Parameters of the model")}
+    if hyper:
+        parts["hyper_parameters"] = (hyper, "Parameters of the probability model")
+    made = {}
     with house_style():
-        page = _Page(10.4, height, Caption(result.title, result.band_note))
-        axes = _panel(page, HEAD, model, "Parameters of the model")
-        _legend(axes)
-        if hyper:
-            _panel(page, HEAD + ROW * len(model) + GAP, hyper, "Parameters of the probability model")
-    return page.figure
+        for name, (records, title) in parts.items():
+            page = _Page(10.4, HEAD + ROW * len(records) + FOOT, Caption(result.title, result.band_note))
+            axes = _panel(page, HEAD, records, title)
+            if name == "posterior":
+                _legend(axes)
+            made[name] = page.figure
+    return made
 
 
 def _panel(page: _Page, top: float, records: Sequence[Mapping[str, Any]], title: str) -> Axes:
@@ -57,9 +61,17 @@ def _panel(page: _Page, top: float, records: Sequence[Mapping[str, Any]], title:
         ends = np.clip([sd["low"], sd["high"]], -REACH, REACH)
         axes.plot(ends, [line, line], color=colour, lw=2.6, solid_capstyle="butt")
         axes.plot(np.clip(sd["median"], -REACH, REACH), line, "o", color=colour, ms=4.5, mec="white", mew=0.5)
-        label = textwrap.shorten(record["label"], LETTERS, placeholder=" …")
-        page.text(LEFT - 0.12, middle, label, size=7.5, ha="right", va="center")
-        page.text(page.width - 0.2, middle, f"{record['contraction']:.0%}", size=7.5, ha="right", va="center")
+        label = textwrap.wrap(record["label"], LETTERS, max_lines=2, placeholder=" …")
+        size = 7.5 if len(label) == 1 else 6.5
+        page.text(LEFT - 0.12, middle, "\n".join(label), size=size, ha="right", va="center", linespacing=1.0)
+        page.text(
+            page.width - 0.2,
+            middle,
+            f"{round(record['contraction'], 2) + 0.0:.0%}",
+            size=7.5,
+            ha="right",
+            va="center",
+        )
     return axes
 
 

@@ -149,11 +149,13 @@ class PosteriorResult(Result):
     def band_note(self) -> str:
         """What the numbers are, for captions."""
         return (
-            f"{len(self.posterior):,} draws; 90 % intervals of prior and posterior; {self._sampled()}; contraction: 1 less "
+            f"{len(self.posterior):,} draws; 90 % intervals of prior and posterior; {self.sampling}; contraction: 1 less "
             "the posterior SD over the prior's, on the scale on which the prior is normal"
         )
 
-    def _sampled(self) -> str:
+    @property
+    def sampling(self) -> str:
+        """How the sample was taken, and how well."""
         found = self.diagnostics
         if self.draft:
             return "a draft: a normal approximation around the mode"
@@ -267,10 +269,10 @@ class PosteriorResult(Result):
         return self.posterior.data
 
     def plot(self) -> dict[str, Figure]:
-        """Prior against posterior of each parameter."""
+        """Prior against posterior: figures posterior (of the model) and hyper_parameters (of the probability model)."""
         from mscrenal.scenarios.posterior_figure import intervals
 
-        return {"posterior": intervals(self)}
+        return intervals(self)
 
     def to_json(self) -> dict[str, Any]:
         """studies, rows, diagnostics, `parameters[]`, `hyper[]`, by_prior_alone, hashes, draft."""

@@ -73,6 +73,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 QUANTILES = (0.05, 0.5, 0.95)
+MOST_FOREST = 9  # panels of a forest plot that stay legible on one printed page
 
 # Two arms that differ by less than this, relative to the larger of 1 and the reference's value, are the
 # same arm up to the solver's tolerance: such a draw counts half for either side.
@@ -639,12 +640,22 @@ class CompareResult(RunResult):
         return {"compare": self.table, "trajectories": bands, "draws": draws} | _failure_table(self)
 
     def plot(self) -> dict[str, Figure]:
-        """Figures time_courses, cells, forest and, for a grid of doses, dose_frequency."""
+        """Figures time_courses, cells, forest (forest_2 … for more endpoints than fit a page) and, for a grid of doses,
+        dose_frequency.
+        """
         from mscrenal.scenarios import figures
 
         caption = figures.Caption(self.title, self.band_note)
         made = _time_figures(self.run, caption, self._foremost())
-        made["forest"] = figures.forest(self.table, reference=self.reference, caption=caption)
+        names = [wanted.name for wanted in self.endpoints]
+        pages = math.ceil(len(names) / MOST_FOREST)
+        each = 3 * math.ceil(len(names) / pages / 3)  # whole rows of panels, as many on each page
+        for page in range(pages):
+            part = self.table[self.table["endpoint"].isin(names[page * each : (page + 1) * each])]
+            if len(part):
+                made["forest" if page == 0 else f"forest_{page + 1}"] = figures.forest(
+                    part, reference=self.reference, caption=caption
+                )
         grid = _dose_grid(self)
         if grid is not None:
             draws = self.run.data.sizes["draw"]

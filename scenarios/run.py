@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from mscrenal.model.solve import ATOL, RTOL
 from mscrenal.scenarios.endpoints import DAYS_PER_YEAR, ESKD_EGFR, ESKD_LIMIT_YEARS
 from mscrenal.scenarios.executor import Executor, executor_for
 from mscrenal.scenarios.scenario import Scenario
-from mscrenal.scenarios.sources import Source, draws_of
+from mscrenal.scenarios.sources import Source, draws_of, release
 
 __all__ = ["Progress", "Run", "RunError", "output_days", "provenance_of", "run"]
 
@@ -377,14 +376,10 @@ def output_days(scenario: Scenario, *, dense: bool = True) -> np.ndarray:
 
 def provenance_of(scenario: Scenario, drawn: Draws, seed: int, patients: int) -> dict[str, Any]:
     """Everything needed to get the same result again, and what it rests on."""
-    try:
-        release = version("mscrenal")
-    except PackageNotFoundError:
-        release = "unknown"
     described = json.dumps(asdict(scenario), sort_keys=True, default=str)
     return {
         "package": "mscrenal",
-        "version": release,
+        "version": release(),
         "scenario": scenario.name,
         "scenario_hash": hashlib.sha256(described.encode()).hexdigest(),
         **origin_of(drawn),

@@ -6,16 +6,25 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from mscrenal.calibration import Draws, Posterior, draws
 from mscrenal.calibration.posterior import Source, posterior_of
 from mscrenal.calibration.studies import STUDY_FOLDER
 
-__all__ = ["BY_PRIOR", "Source", "backing", "draws_of", "origin_words", "posterior_of"]
+__all__ = ["BY_PRIOR", "Source", "backing", "draws_of", "origin_words", "posterior_of", "release"]
 
 # The verdict of a parameter that the data did not move.
 BY_PRIOR = "by the prior alone"
+
+
+def release() -> str:
+    """The version of the package; 'unknown' where it is not installed."""
+    try:
+        return version("mscrenal")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def draws_of(n: int, seed: int, source: Source = "posterior") -> Draws:

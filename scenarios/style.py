@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 __all__ = ["DIVERGING", "FAINT", "INK", "OKABE_ITO", "ArmStyle", "arm_styles", "house_style", "nice_unit"]
 
 INK = "#222222"
-FAINT = "#8a8a8a"
+FAINT = "#757575"  # on white still 4.6 to 1, what small print needs
 
 # Okabe & Ito, "Color Universal Design" (2008). Black is the reference arm's; yellow is left out, since
 # it vanishes as a line on white paper.

@@ -55,7 +55,8 @@ def _assurance(result: TrialResult) -> Figure:
         f"{result.title}: probability of a significant result, by size",
         f"{result.endpoint.label}, {result.design.analysis}, two-sided {result.design.alpha:g}. {result.band_note}.",
     )
-    axes = figure.add_axes((0.09, 0.13, 0.62, top - 0.13))
+    top -= 0.2 / figure.get_figheight()  # what stands above the axes
+    axes = figure.add_axes((0.1, 0.13, 0.61, top - 0.13))
     styles = arm_styles(list(result.design.arms), result.reference)
     sizes = sorted(curve["n_arm"].unique())
     notes = []
@@ -166,7 +167,7 @@ def _effects(result: TrialResult) -> Figure:
     sign = 1.0 if result.endpoint.better == "higher" else -1.0
     for k, c in enumerate(comparisons):
         y = top - gap - height - k * (height + gap)
-        axes = figure.add_axes((0.09, y, 0.87, height))
+        axes = figure.add_axes((0.1, y, 0.86, height))
         effect = data["effect"].sel(arm=c.arm).values
         p, truth = data["p"].sel(arm=c.arm).values, data["truth"].sel(arm=c.arm).values
         clipped = np.clip(effect, -reach, reach)
@@ -203,7 +204,7 @@ def _effects(result: TrialResult) -> Figure:
             fontsize=8.5,
         )
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_ylabel("trials")
+        axes.set_ylabel("share of trials")
         if log:
             _ratio_ticks(axes, reach)
         if k == len(comparisons) - 1:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from report_reader import read_report
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -708,7 +709,9 @@ def test_the_report_and_the_terminal_tell_the_worst_rows_and_why_others_were_ski
     assert tables[0].rows[0] == ("Rows compared", "2 of 3")
     assert "The rivals are not computed." in tables[0].note
     assert ("a p value is no effect", "1", "4") in tables[-1].rows
-    assert "none here" in render(result)
+    page = read_report(render(result), figures=3, sections=("figures",)).body
+    assert "none here" in page
+    assert "of 2 published values" in page
 
 
 @pytest.mark.usefixtures("no_rivals")

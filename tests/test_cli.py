@@ -451,32 +451,9 @@ def test_numbers_keep_two_digits_and_never_show_a_negative_zero():
     assert console.interval((float("nan"), 0.0, 1.0), 1) == "–"
 
 
-def test_the_report_stands_alone_and_says_all():
-    page = render(compare_result(toy_run(SEVEN_ARMS, failed=((1, 0, 0),))))
-    for words in (
-        DISCLAIMER,
-        "Does a schedule of three weekly doses slow the loss of eGFR?",
-        "Assumptions",
-        "UC: class prior",
-        "step-underflow",
-        "Provenance",
-        "The bands rest on priors",
-        "data:image/svg+xml;base64,",
-    ):
-        assert words in page
-    for network in ("http://", "https://", "<script", "<link", "@import"):
-        assert network not in page
-
-
-def test_the_report_escapes_what_a_scenario_file_says():
-    toy = toy_run(draws=3)
-    toy.scenario.title = "<script>alert(1)</script>"
-    assert "<script>" not in render(compare_result(toy))
-
-
 def test_the_report_of_several_scenarios_shows_each():
     one, two = toy_run(draws=3), toy_run(draws=3, seed=2)
     two.scenario.name, two.scenario.title = "other", "Another trial"
     page = render(compare_series([compare_result(one), compare_result(two)]))
-    assert page.count("<figure>") == 6
+    assert page.count("<figure id=") == 6
     assert "Regimens: Another trial" in page

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_reader import read_report
 from scipy.integrate import solve_ivp
 
+from mscrenal.app.report import render
 from mscrenal.calibration import evidence
 from mscrenal.model import DISEASES, DRUGS, OBSERVABLES
 from mscrenal.scenarios.facts import (
@@ -571,9 +573,13 @@ def test_data_table_and_figure_show_every_check():
     result = evaluated((-3.0, -2.9, -3.1))
     assert len(result.table) == result.data.sizes["check"] == len(CHECKS)
     assert len(result.summary) == 16
-    figure = result.plot()["facts"]
-    texts = {text.get_text() for axes in figure.axes for text in axes.texts}
+    figures = result.plot()
+    assert list(figures) == ["facts", "facts_2"]
+    texts = {text.get_text() for figure in figures.values() for axes in figure.axes for text in axes.texts}
     assert {check.id for _, check in CHECKS} <= texts
+    page = read_report(render(result), figures=2, sections=("figures",)).body
+    assert f"{sum(result.passed.values())} of 16 facts are reproduced" in page
+    assert "used to set priors" in page
 
 
 def test_saving_writes_tables_figure_and_json(tmp_path):

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report_reader import read_report
 from scipy.stats import norm
 from test_figures import overlaps, words
 from typer.testing import CliRunner
@@ -705,9 +706,11 @@ def test_save_and_report_hold_tables_figures_and_the_recommendation(result, tmp_
     for stem in ("shortlist", "pareto", "response_surface", "sensitisation", "value_of_information"):
         assert {f"{stem}.svg", f"{stem}.png"} <= names
     assert len(pd.read_csv(folder / "optimise.csv")) == len(result.regimens)
-    page = (folder / "report.html").read_text()
+    page = read_report((folder / "report.html").read_text(), figures=5, sections=("scenario", "figures")).body
     for said in ("Gain against burden", "What knowing more is worth", result.regimens[result.choice].label):
         assert said in page
+    assert f"{result.recommended['regimen']['name']} has the largest expected gain" in page
+    assert "Harm, cost and preference are no part of it." in page
     shortlist, information = text_tables(result)
     assert len(shortlist.rows) == len(result.regimens)
     assert "Largest expected gain of" in shortlist.note

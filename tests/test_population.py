@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from distributed import LocalCluster
+from report_reader import read_report
 from typer.testing import CliRunner
 
 from mscrenal.app.cli import main
@@ -406,6 +407,8 @@ def test_a_result_is_written_with_tables_figure_and_report(tmp_path):
     names = {path.name for path in folder.iterdir()}
     assert {"population.csv", "population.parquet", "trajectories.csv", "time_courses.svg"} <= names
     assert {"result.json", "provenance.json", "report.html"} <= names
+    page = read_report((folder / "report.html").read_text(), figures=1, sections=("scenario",)).body
+    assert "5 to 95 % of the patients" in page
     document = json.loads((folder / "result.json").read_text())
     assert document["n_patients"] == 80
     assert document["provenance"]["solver"] == {

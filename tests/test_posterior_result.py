@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from report_reader import read_report
 from scipy import stats
 from toy_posterior import PARAMETERS, toy_posterior
 
@@ -112,7 +113,8 @@ def test_the_figure_has_a_row_for_each_parameter_the_most_narrowed_on_top(result
     words = [t.get_text() for t in figure.texts]
     narrowed = [t for t in words if t.endswith("%")]
     assert narrowed[: len(PARAMETERS)] == ["60%", "30%", "20%", "10%", "0%"]
-    assert "Parameters of the probability model" in words
+    below = [t.get_text() for t in result.plot()["hyper_parameters"].texts]
+    assert "Parameters of the probability model" in below
 
 
 def test_all_files_are_written_and_the_report_shows_the_figure(result, tmp_path):
@@ -127,7 +129,10 @@ def test_all_files_are_written_and_the_report_shows_the_figure(result, tmp_path)
     } <= names
     kept = pd.read_csv(folder / "by_prior_alone.csv")
     assert len(kept) == result.by_prior_alone["n"]
-    assert "data:image/svg+xml" in (folder / "report.html").read_text()
+    page = read_report(
+        (folder / "report.html").read_text(), figures=len(result.plot()), sections=("figures",)
+    ).body
+    assert f"Of {len(result.records)} sampled parameters" in page
 
 
 def test_reading_another_file_gives_the_same_numbers(result, file):

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report_reader import read_report
 
 from mscrenal.scenarios import RunError, ScenarioError, TrialError, TrialSpec, load_scenario, trial
 from mscrenal.scenarios.gallery import gallery
@@ -500,6 +501,9 @@ def test_every_endpoint_has_an_estimand_and_known_analyses():
 
 def test_the_result_is_written_whole(result, tmp_path):
     folder = result.save(tmp_path / "out")
+    page = read_report((folder / "report.html").read_text(), figures=2, sections=("scenario", "figures")).body
+    assert "How probable is it that a trial of" in page
+    assert all(sentence in page for sentence in result.summary)
     for name in (
         "trial.csv",
         "power_curve.csv",

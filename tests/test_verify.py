@@ -7,9 +7,11 @@ import math
 
 import numpy as np
 import pytest
+from report_reader import read_report
 from typer.testing import CliRunner
 
 from mscrenal.app.cli import main
+from mscrenal.app.report import render
 from mscrenal.scenarios import verify
 from mscrenal.scenarios import verify as module_function
 from mscrenal.scenarios.executor import ExecutorError
@@ -43,6 +45,12 @@ def test_the_figure_names_every_check_and_both_axes_make_sense(result):
     axes = result.plot()["verify"].axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == [c.name for c in result.checks]
     assert "share of its limit" in axes.get_xlabel()
+
+
+def test_the_report_says_what_passing_does_not_mean(result):
+    page = read_report(render(result), figures=1).body
+    assert f"All {len(result.checks)} checks pass on this machine." in page
+    assert "not that the equations are right" in page
 
 
 @pytest.mark.parametrize("error", [math.nan, math.inf, 2.0])
