@@ -326,7 +326,33 @@ def setup_of(pairs: Sequence[tuple[str, str]]) -> tuple[Setup, list[Problem]]:
                 Problem(name + (f".{p.field}" if name == "arm" and p.field else ""), p.message)
                 for p in problems_of(error)
             ]
-    return Setup(**values, arms=tuple(arms)), problems
+    return _fitting(values, arms, problems)
+
+
+def _fitting(
+    values: dict[str, Any], arms: list[ArmSetup], problems: list[Problem]
+) -> tuple[Setup, list[Problem]]:
+    """What of it goes together: what the scenario refuses is left out, one by one."""
+    while True:
+        made = Setup(**values, arms=tuple(arms))
+        try:
+            made.scenario()
+        except ScenarioError as error:
+            (problem,) = problems_of(error)
+            problems.append(problem)
+            head, _, rest = problem.field.partition(".")
+            if head in values:
+                del values[head]
+            elif head == "arms" and arms:
+                place = rest.partition(".")[0]
+                del arms[min(int(place), len(arms) - 1) if place.isdigit() else -1]
+            elif values:
+                # It names nothing that was given: the last that was given goes.
+                values.popitem()
+            else:
+                return DEFAULT, problems
+        else:
+            return made, problems
 
 
 def _value(field: str, text: str) -> Any:
