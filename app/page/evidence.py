@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mscrenal.app.console import DISCLAIMER
 from mscrenal.app.page.desk import Answer, work
 from mscrenal.app.page.setup import Problem, problems_of
-from mscrenal.calibration.studies import ROLES, Arm, studies
-from mscrenal.model import DISEASES, DRUGS, PRODUCTS
+from mscrenal.calibration.studies import ROLES, Arm, held_out, studies
+from mscrenal.model import DISEASES, DRUGS, PRODUCTS, DrugCourse
 from mscrenal.model.declare import nearest
 from mscrenal.model.text import format_duration
 from mscrenal.scenarios.assess_figures import wilson
@@ -234,10 +234,10 @@ def _scale(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _label(row: Mapping[str, Any]) -> str:
-    """What a predicted row is, without its study."""
+    """What a predicted row is, without its study; what tells rows of a study apart comes first."""
     versus = f" vs {row['against']}" if row["against"] else ""
-    when = "" if row["measure"] == "slope" else f", day {row['day']:g}"
-    return f"{row['observable']} {row['measure']}, {row['p_arm']}{versus}{when}"
+    when = "" if row["measure"] == "slope" else f" day {row['day']:.4g}"
+    return f"{row['observable']} {row['measure']}{when}, {row['p_arm']}{versus}"
 
 
 def _predicted(name: str, row: Mapping[str, Any]) -> Answer:
@@ -281,7 +281,7 @@ def _number(value: Any) -> float | None:
 
 @cache
 def _all_studies() -> list[Answer]:
-    """One record a study, in the order of `studies`."""
+    """One record a study: those with held-out rows first, then fitted ones, and last those that are not used."""
     out = []
     for key, rows in evidence_rows().groupby("key", sort=False):
         found = studies()[str(key)]
@@ -298,7 +298,8 @@ def _all_studies() -> list[Answer]:
                 "reason": found.entry.reason,
             }
         )
-    return out
+    order = (*PREDICTED_AS, *(r for r in ROLES if r not in PREDICTED_AS))
+    return sorted(out, key=lambda s: (min(order.index(r) for r in s["roles"]), s["key"]))
 
 
 @cache
@@ -314,9 +315,9 @@ def _all_predicted() -> list[Answer]:
 
 
 def _groups(rows: pd.DataFrame, by: str) -> list[Answer]:
-    """The predicted rows in groups, the largest first: places among all, and coverage by role."""
-    names = {r["name"]: r for r in _all_predicted()}
-    return _parts(rows, {name: r[by] or "nobody simulated" for name, r in names.items()})
+    """The predicted rows in groups, the largest first and those without cells last: places among all, and coverage by role."""
+    found = _parts(rows, {r["name"]: r[by] for r in _all_predicted()})
+    return sorted(found, key=lambda g: g["name"] == PRODUCT_WORDS[NO_CELLS])
 
 
 def _scales(rows: pd.DataFrame) -> list[Answer]:
@@ -367,20 +368,19 @@ async def answer(payload: Mapping[str, Any]) -> AsyncIterator[Answer]:
         `view`: the fields of `View`, or `pairs`: names and values of an address. `everything`: whether the studies, the predicted rows
         and the choices of the filters are wanted as well.
     """
-    problems: list[Problem] = []
     # Reading half a thousand TOML entries takes a second, the first time.
     rows = await work(evidence_rows)
+    out: Answer = {}
     if "pairs" in payload:
         view, problems = view_of(_pairs(payload["pairs"]))
+        out = {"view": view.model_dump(), "address": [p.record() for p in problems]}
     else:
         view = View.model_validate(payload.get("view"))
     found = await work(filtered, view)
     names = set(found.index[found["predicted"].notna()])
     keys = set(found["key"])
     counts = found["role"].value_counts()
-    out: Answer = {
-        "view": view.model_dump(),
-        "address": [p.record() for p in problems],
+    out |= {
         "query": [list(p) for p in view.pairs()],
         "studies": [k for k, s in enumerate(_all_studies()) if s["key"] in keys],
         "rows": [k for k, r in enumerate(_all_predicted()) if r["name"] in names],
@@ -443,6 +443,7 @@ async def study(payload: Mapping[str, Any]) -> AsyncIterator[Answer]:
         "rows": [_row(str(n), r) for n, r in zip(rows.index, rows.to_dict("records"), strict=True)],
         "predicted": [r for r in _all_predicted() if r["key"] == view.study],
         "coverage": covered(rows),
+        "held_out_because": held_out().get(found.id, ""),
         "overlaps": list(found.entry.shares_patients_with),
     }
 
@@ -466,9 +467,7 @@ def _arm(arm: Arm) -> Answer:
                 who.append(text.format(value))
     elif p.onset_days:
         who.append(f"first dose {format_duration(p.onset_days)} after the insult")
-    drugs = [DRUGS[d].title for d in p.drugs] + [
-        f"{DRUGS[c.drug].title} from day {c.start_day:g}" for c in arm.courses
-    ]
+    drugs = [DRUGS[d].title for d in p.drugs] + [_drug(c) for c in arm.courses]
     cells = "none"
     if arm.doses:
         dose = arm.doses[0]
@@ -484,6 +483,14 @@ def _arm(arm: Arm) -> Answer:
         "cells": cells,
         "drugs": ", ".join(drugs) or "none",
     }
+
+
+def _drug(course: DrugCourse) -> str:
+    """A drug of an arm; one that begins with it does so just after day 0, so that day 0 is read before it."""
+    start = f" from day {0 if course.start_day < 0.1 else course.start_day:g}"
+    stop = "" if course.stop_day is None else f" to day {course.stop_day:g}"
+    level = "" if course.level == 1 else f", {course.level:g} times the usual dose"
+    return f"{DRUGS[course.drug].title}{start}{stop}{level}"
 
 
 def _row(name: str, row: Mapping[str, Any]) -> Answer:

@@ -37,20 +37,19 @@ function take(answer) {
     $("#evidence").dataset.stage = "failed";
     return;
   }
-  if (!answer.view) return;
+  if (!answer.counts) return;
   complain([], "evidence");
   if (answer.all_studies) {
     all = answer;
     $("#evidence-stamp").textContent = `Predictions computed with ${Object.entries(answer.stamp).map(([k, v]) => `${k} ${v}`).join(" · ")}`;
   }
-  const fromAddress = JSON.stringify(view) !== JSON.stringify(answer.view);
   latest = answer;
   query = answer.query;
-  if (fromAddress || !$("#evidence-form").childElementCount) {
+  if (answer.view) { // of an address
     view = answer.view;
     build();
+    complainOfAddress(answer.address);
   }
-  complainOfAddress(answer.address);
   writeAddress();
   drawAll();
   if (!view.study) closeStudy();
@@ -80,19 +79,16 @@ function build() {
 
 // ---------------------------------------------------------------- counts and coverage
 
-const percent = (x) => `${Math.round(100 * x)} %`;
-
 function coverageTable(found, caption) {
-  return table(caption, ["Rows", "Inside the 90 % interval", "of them, share (90 % interval)", "Inside the 50 % interval", "share (90 % interval)", "RMS z"],
+  const share = (inside, n, [mid, low, high]) => `${inside} of ${n}: ${Math.round(100 * mid)} % (${Math.round(100 * low)} to ${Math.round(100 * high)} %)`;
+  return table(caption, ["Rows", "Inside the 90 % interval", "Inside the 50 % interval", "RMS z"],
     found.map((c) => [
-      `${c.words}: ${c.rows} of ${c.studies} ${c.studies === 1 ? "study" : "studies"}`,
-      `${c.inside90} of ${c.rows}`, `${percent(c.share90[0])} (${percent(c.share90[1])} to ${percent(c.share90[2])})`,
-      `${c.inside50} of ${c.rows}`, `${percent(c.share50[0])} (${percent(c.share50[1])} to ${percent(c.share50[2])})`,
-      shown(c.z_rms, 2),
+      `${c.words}, ${c.rows} ${c.rows === 1 ? "row" : "rows"} of ${c.studies} ${c.studies === 1 ? "study" : "studies"}`,
+      share(c.inside90, c.rows, c.share90), share(c.inside50, c.rows, c.share50), c.z_rms.toFixed(2),
     ]));
 }
 
-const coverageWords = (found) => found.map((c) => `${c.words} ${c.inside90}/${c.rows}`).join(", ");
+const coverageWords = (found) => found.map((c) => `${c.words.replace(" (in-sample)", "")} ${c.inside90}/${c.rows}`).join(", ");
 
 function drawCounts() {
   const c = latest.counts;
@@ -100,7 +96,7 @@ function drawCounts() {
   say($("#evidence-state").textContent);
   $("#evidence-roles").replaceChildren(...Object.entries(latest.roles).map(([role, n]) => h("div", {}, h("dt", {}, h("span", { class: `chip ${role}` }, role), ` ${n}`), h("dd", {}, all.role_words[role]))));
   $("#evidence-coverage").replaceChildren(latest.coverage.length
-    ? coverageTable(latest.coverage, "How many published numbers of this selection lie inside their predictions. Fitted rows are in-sample; only held-out studies test the model.")
+    ? coverageTable(latest.coverage, "How many published numbers of this selection lie inside their predictions, with the share and its 90 % interval, as of independent rows. Fitted rows are in-sample; only held-out studies test the model.")
     : h("p", { class: "note" }, "None of these rows is predicted by the model: the studies below say why."));
 }
 
@@ -144,17 +140,17 @@ const hover = (r) => [
 
 /** Lines of a forest: headings and rows, one below the other. */
 function forestLines(groups) {
-  return groups.flatMap((g) => [{ heading: `${g.name}, inside 90 %: ${coverageWords(g.coverage)}`, name: g.name }, ...g.rows.map((k) => ({ row: all.all_rows[k] }))]);
+  return groups.flatMap((g) => [{ heading: g.name, more: `inside 90 %: ${coverageWords(g.coverage)}` }, ...g.rows.map((k) => ({ row: all.all_rows[k] }))]);
 }
 
 const clamp = (x) => Math.max(-REACH + 0.08, Math.min(REACH - 0.08, x));
 
 /** Draw lines of a forest; each row is measured in half-widths of its own 90 % interval, as units differ. */
-function drawForest(plot, lines, what) {
+function drawForest(plot, lines, what, alone = false) {
   const width = plot.clientWidth || 900;
   const narrow = width < NARROW;
   const tall = narrow ? 38 : 21;
-  const left = narrow ? 8 : Math.min(390, width * 0.37), right = narrow ? 8 : Math.min(285, width * 0.28);
+  const left = narrow ? 8 : Math.min(400, width * 0.36), right = narrow ? 8 : Math.min(340, width * 0.31);
   const size = 11;
   const fits = (pixels) => Math.floor(pixels / (size * 0.56)); // characters of a proportional font
   const rows = lines.map((line, y) => ({ ...line, y })).filter((line) => line.row);
@@ -192,10 +188,10 @@ function drawForest(plot, lines, what) {
   lines.forEach((line, y) => {
     const common = { showarrow: false, yref: "y", y, font: { size, color: "#222222" } };
     if (line.heading) {
-      annotations.push({ ...common, text: `<b>${cut(line.heading, fits(width - 20))}</b>`, xref: "paper", x: 0, xanchor: "left", xshift: -left + 4, yanchor: "middle" });
+      annotations.push({ ...common, text: narrow ? `<b>${cut(line.heading, fits(width - 20))}</b><br>${cut(line.more, fits(width - 20))}` : `<b>${line.heading}</b>, ${line.more}`, align: "left", xref: "paper", x: 0, xanchor: "left", xshift: -left + 4, yanchor: "middle", bgcolor: "#ffffff" });
       return;
     }
-    const label = `${line.row.key}: ${line.row.label}`;
+    const label = alone ? line.row.label : `${line.row.key}: ${line.row.label}`;
     if (narrow) annotations.push({ ...common, text: cut(label, fits(width - 16)), xref: "paper", x: 0, xanchor: "left", yshift: 16 });
     else {
       annotations.push({ ...common, text: cut(label, fits(left - 12)), xref: "paper", x: 0, xanchor: "right", xshift: -6 });
@@ -203,12 +199,12 @@ function drawForest(plot, lines, what) {
     }
   });
   const names = traces.filter((t) => t.showlegend !== false).length;
-  const top = (narrow ? 22 * names : 22 * Math.ceil((names * 250) / (width - left - right + 200))) + 14;
+  const top = 19 * names + 16;
   const shape = layout({
     x: { title: narrow ? "Distance from the median [half 90 % widths]" : "Distance from the predictive median [half-widths of the 90 % interval]", range: [-REACH, REACH], dtick: 1, fixedrange: true },
     y: { title: "", range: [lines.length - 0.4, -0.7], showticklabels: false, ticks: "", showgrid: false, fixedrange: true },
     height: lines.length * tall + top + 56,
-    margin: { l: left, r: right, t: top, b: 46 },
+    margin: { l: left, r: right, t: top, b: 46, autoexpand: false },
     hovermode: "closest",
     annotations,
     shapes: [
@@ -216,7 +212,7 @@ function drawForest(plot, lines, what) {
       { type: "line", xref: "x", x0: 0, x1: 0, yref: "paper", y0: 0, y1: 1, line: { color: "#8a8a8a", width: 1 }, layer: "below" },
     ],
     showlegend: true,
-    legend: { orientation: narrow ? "v" : "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom", font: { size }, itemclick: false, itemdoubleclick: false },
+    legend: { orientation: "v", x: (6 - left) / Math.max(1, width - left - right), xanchor: "left", y: 1, yanchor: "bottom", font: { size }, itemclick: false, itemdoubleclick: false },
     uirevision: undefined,
   });
   shape.yaxis.title = undefined;
@@ -254,8 +250,8 @@ function drawForests() {
   const from = place * FOREST_PAGE;
   let lines = every.slice(from, from + FOREST_PAGE);
   if (lines[0].row) { // a group that began on the page before
-    const name = every.slice(0, from).findLast((l) => l.heading).name;
-    lines = [{ heading: `${name} (continued)`, name }, ...lines];
+    const { heading, more } = every.slice(0, from).findLast((l) => l.heading);
+    lines = [{ heading: `${heading} (continued)`, more: `of the whole group ${more}` }, ...lines];
   }
   if (lines.at(-1).heading && lines.length > 1) lines = lines.slice(0, -1); // its rows are on the next page, below its name again
   const plot = h("div", { class: "plot forest", id: "evidence-forest" });
@@ -304,7 +300,7 @@ function drawScatter() {
   }
   const range = log ? [Math.log10(low), Math.log10(high)] : [low, high];
   const kind = { type: log ? "log" : "linear", range: [...range], fixedrange: true };
-  if (log) Object.assign(kind, range[1] - range[0] > 1.5 ? { dtick: 1 } : { nticks: 6 });
+  if (log) Object.assign(kind, range[1] - range[0] > 3 ? { dtick: 1 } : { dtick: "D2" });
   const narrow = window.innerWidth < NARROW;
   $("#evidence-view").replaceChildren(
     h("div", { class: "control scale" }, h("label", { for: "evidence-scale" }, "Rows that share a unit"), select),
@@ -380,17 +376,18 @@ function drawStudy() {
       h("button", { type: "button", id: "evidence-close", onclick: () => { view = { ...view, study: "" }; refresh({ keepPlace: true }); } }, "Close")),
     h("p", {}, `${s.citation} `, h("span", { class: "note" }, "Source: ", link)),
     h("p", {}, s.reason),
+    s.held_out_because ? h("p", { class: "note" }, `Held out: ${s.held_out_because}.`) : "",
     s.overlaps.length ? h("p", { class: "note" }, `Shares patients or animals with: ${s.overlaps.join(", ")}.`) : "",
     s.assumed.length ? h("p", { class: "note" }, `Assumed of who is simulated: ${s.assumed.join(", ")}. ${s.assumed_reason}`) : "",
-    s.arms.length ? table("Arms as they are simulated", ["Arm", "n", "Who", "Cells", "Drugs"], s.arms.map((a) => [a.name, a.n ?? "–", a.who, a.cells, a.drugs]), { class: "words" }) : h("p", { class: "note" }, "Nobody of this study is simulated."),
+    s.arms.length ? table("Arms as they are simulated", ["Arm", "n", "Who", "Cells", "Drugs"], s.arms.map((a) => [a.name, a.n ?? "–", a.who, a.cells, a.drugs]), { class: "words arms" }) : h("p", { class: "note" }, "Nobody of this study is simulated."),
     s.predicted.length ? h("figure", { class: "panel" }, h("figcaption", {}, h("h3", {}, "Published numbers in their predictions"), pictures("#evidence-study-forest", `mscrenal-${s.key.replaceAll(/\W+/g, "-")}`)), forest) : "",
     s.coverage.length ? coverageTable(s.coverage, "Of this study, inside the prediction; rows of one study are not independent") : "",
-    table("Every row of the study", ["Endpoint", "Arm", "n", "Week", "Published", "Role", "Predicted median (90 %)", "Where it was read", "Why"],
+    h("div", { class: "tall" }, table("Every row of the study", ["Endpoint", "Arm", "n", "Week", "Published", "Role", "Predicted median (90 %)", "Where it was read", "Why"],
       s.rows.map((r) => [r.endpoint, r.arm, r.n ?? "–", when(r.week), r.what && r.what !== "absolute" ? `${r.published}, ${r.what}` : r.published,
         h("span", { class: `chip ${r.role}` }, r.role),
         r.predicted ? `${shown(r.predicted[0])} (${shown(r.predicted[1])} to ${shown(r.predicted[2])})${r.unit ? ` ${r.unit}` : ""}; published ${shown(r.compared)}, ${r.inside90 ? "inside" : "outside"}` : r.unscored ? `not compared: ${r.unscored}` : "–",
-        r.locator || "–", r.reason]), { class: "words" }));
-  if (s.predicted.length) drawForest(forest, s.predicted.map((row) => ({ row })), `the study ${s.key}`);
+        r.locator || "–", r.reason]), { class: "words wide" })));
+  if (s.predicted.length) drawForest(forest, s.predicted.map((row) => ({ row })), `the study ${s.key}`, true);
 }
 
 // ---------------------------------------------------------------- the tab
