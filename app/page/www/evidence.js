@@ -188,7 +188,7 @@ function drawForest(plot, lines, what, alone = false) {
   lines.forEach((line, y) => {
     const common = { showarrow: false, yref: "y", y, font: { size, color: "#222222" } };
     if (line.heading) {
-      annotations.push({ ...common, text: narrow ? `<b>${cut(line.heading, fits(width - 20))}</b><br>${cut(line.more, fits(width - 20))}` : `<b>${line.heading}</b>, ${line.more}`, align: "left", xref: "paper", x: 0, xanchor: "left", xshift: -left + 4, yanchor: "middle", bgcolor: "#ffffff" });
+      annotations.push({ ...common, text: narrow ? `<b>${cut(line.heading, fits(width - 20))}</b><br>${cut(line.more, fits((width - 16) * 1.12))}` : `<b>${line.heading}</b>, ${line.more}`, align: "left", xref: "paper", x: 0, xanchor: "left", xshift: -left + 4, yanchor: "middle", bgcolor: "#ffffff" });
       return;
     }
     const label = alone ? line.row.label : `${line.row.key}: ${line.row.label}`;
@@ -251,7 +251,7 @@ function drawForests() {
   let lines = every.slice(from, from + FOREST_PAGE);
   if (lines[0].row) { // a group that began on the page before
     const { heading, more } = every.slice(0, from).findLast((l) => l.heading);
-    lines = [{ heading: `${heading} (continued)`, more: `of the whole group ${more}` }, ...lines];
+    lines = [{ heading: `${heading} (continued; counts of the whole group)`, more }, ...lines];
   }
   if (lines.at(-1).heading && lines.length > 1) lines = lines.slice(0, -1); // its rows are on the next page, below its name again
   const plot = h("div", { class: "plot forest", id: "evidence-forest" });
@@ -266,6 +266,14 @@ function drawForests() {
 }
 
 // ---------------------------------------------------------------- scatter
+
+/** Ticks of a logarithmic axis as whole numbers: 1, 2, 5 of each decade, or decades alone where they are many. */
+function logTicks(low, high) {
+  const decades = [];
+  for (let d = Math.floor(Math.log10(low)); d <= Math.ceil(Math.log10(high)); d++) decades.push(d);
+  const values = decades.flatMap((d) => (decades.length > 4 ? [1] : [1, 2, 5]).map((m) => m * 10 ** d)).filter((v) => v >= low && v <= high);
+  return { tickmode: "array", tickvals: values, ticktext: values.map((v) => shown(v, 1)) };
+}
 
 function drawScatter() {
   if (!latest.scales.length) {
@@ -292,6 +300,7 @@ function drawScatter() {
       traces.push({
         type: "scatter", mode: "markers", x: mine.map((r) => r.predicted), y: mine.map((r) => r.observed),
         error_x: { type: "data", symmetric: false, array: mine.map((r) => r.high90 - r.predicted), arrayminus: mine.map((r) => r.predicted - r.low90), color: look.colour, thickness: 0.7, width: 0 },
+        error_y: { type: "data", symmetric: false, array: mine.map((r) => (r.observed_high === null ? 0 : r.observed_high - r.observed)), arrayminus: mine.map((r) => (r.observed_low === null ? 0 : r.observed - r.observed_low)), color: look.colour, thickness: 0.7, width: 0 },
         marker: { color: look.colour, size: 9, symbol: look[inside ? "inside" : "outside"], line: { width: 1.6, color: look.colour } },
         customdata: mine.map((r) => r.key), text: mine.map(hover), hovertemplate: "%{text}<extra></extra>",
         name: `${all.predicted_as[role]}, ${inside ? "inside" : "outside"} 90 %`,
@@ -300,14 +309,14 @@ function drawScatter() {
   }
   const range = log ? [Math.log10(low), Math.log10(high)] : [low, high];
   const kind = { type: log ? "log" : "linear", range: [...range], fixedrange: true };
-  if (log) Object.assign(kind, range[1] - range[0] > 3 ? { dtick: 1 } : { dtick: "D2" });
+  if (log) Object.assign(kind, logTicks(low, high));
   const narrow = window.innerWidth < NARROW;
   $("#evidence-view").replaceChildren(
     h("div", { class: "control scale" }, h("label", { for: "evidence-scale" }, "Rows that share a unit"), select),
     h("figure", { class: "panel" },
       h("figcaption", {}, h("h3", {}, found.words), pictures("#evidence-scatter", "mscrenal-observed-predicted")),
       plot,
-      h("p", { class: "note" }, "Bars: 90 % intervals of the prediction; they may run out of the plot. On the dashed line the published number is the predictive median. Choose a mark to open its study."),
+      h("p", { class: "note" }, "Bars: 90 % intervals, across of the prediction and upright of the published number where its standard error is printed; they may run out of the plot. On the dashed line the published number is the predictive median. Choose a mark to open its study."),
       coverageTable(found.coverage, "Coverage of the rows in this plot, told for each kind of them"),
       h("details", { class: "numbers" }, h("summary", {}, "Numbers"), numbersTable(rows, `Published and predicted numbers: ${found.words}`))));
   const shape = layout({
