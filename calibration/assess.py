@@ -44,6 +44,7 @@ __all__ = [
     "held_out_studies",
     "new_study_distributions",
     "predictive_checks",
+    "published_interval",
     "row_table",
     "score",
     "validate",
@@ -376,6 +377,13 @@ def _shown(datum: Datum, numbers: np.ndarray) -> np.ndarray:
     if datum.measure == "share":
         return np.asarray(expit(numbers))
     return np.exp(numbers) if datum.log else numbers
+
+
+def published_interval(datum: Datum, share: float = 0.9) -> tuple[float, float]:
+    """Interval of a published number by its standard error, on the scale of the source; NaN where the source says none."""
+    half = float(ndtri(0.5 + share / 2)) * datum.error
+    low, high = _shown(datum, np.array([datum.value - half, datum.value + half]))
+    return float(low), float(high)
 
 
 def _unit(datum: Datum) -> str:

@@ -1,10 +1,10 @@
 """Write the pages and pictures that hold results, from runs of the package itself.
 
-    python docs/build_pages.py [readme] [facts] [behaviours] [evidence] [validation] [identifiability] [calibration]
+    python docs/build_pages.py [readme] [facts] [behaviours] [evidence] [predictions] [validation] [identifiability] [calibration]
         [--draws N]
 
 Without a name, all of them: the table and the picture of README.md, docs/facts.md, docs/behaviours.md,
-docs/evidence.md, docs/validation.md, docs/identifiability.md, and what docs/calibration.md says of the posterior and docs/trials.md of the shipped trials. Each ends with a stamp of what it was computed with, the model and the priors (of the page of
+docs/evidence.md, scenarios/evidence_predictions.json (published rows beside predictions), docs/validation.md, docs/identifiability.md, and what docs/calibration.md says of the posterior and docs/trials.md of the shipped trials. Each ends with a stamp of what it was computed with, the model and the priors (of the page of
 evidence: the tables and what is said of their studies); a test compares it with the package, so that a page cannot
 outlive its numbers.
 """
@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +38,7 @@ from mscrenal.model.kernels import compiled
 from mscrenal.scenarios import compare, facts, trial, validate
 from mscrenal.scenarios.assess_figures import coverage_figure
 from mscrenal.scenarios.behaviours import check, shares
+from mscrenal.scenarios.evidence import address_of, predict_rows, write_predictions
 from mscrenal.scenarios.style import nice_unit
 from mscrenal.scenarios.trial_result import Share, TrialResult
 
@@ -235,13 +235,6 @@ def small(value: float) -> str:
 
 # --------------------------------------------------------------------------- evidence
 
-# Where an identifier of the tables leads: pattern and address.
-ADDRESSES = (
-    (re.compile(r"10\.\d{4,}/\S+"), "https://doi.org/{}"),
-    (re.compile(r"PMID:(\d+)"), "https://pubmed.ncbi.nlm.nih.gov/{}/"),
-    (re.compile(r"(PMC\d+)"), "https://pmc.ncbi.nlm.nih.gov/articles/{}/"),
-    (re.compile(r"(NCT\d{8})"), "https://clinicaltrials.gov/study/{}"),
-)
 CHAPTERS_OF_EVIDENCE: Mapping[str, str] = {
     "animal_msc": "Animals treated with cells, vesicles or medium",
     "clinical_msc": "People treated with cells",
@@ -268,11 +261,10 @@ def cited(citation: str) -> str:
 
 def identified(name: str) -> str:
     """A DOI or another identifier as a link; a dash where there is none."""
-    for pattern, address in ADDRESSES:
-        if found := pattern.fullmatch(name):
-            # Brackets of old DOIs would end the link.
-            target = address.format(found[found.lastindex or 0]).replace("(", "%28").replace(")", "%29")
-            return f"[{name}]({target})"
+    if target := address_of(name):
+        # Brackets of old DOIs would end the link.
+        target = target.replace("(", "%28").replace(")", "%29")
+        return f"[{name}]({target})"
     return name or MISSING
 
 
@@ -369,6 +361,11 @@ def evidence_page() -> str:
 def write_evidence(_: int) -> None:
     """The page of studies; no draws are needed."""
     (ROOT / "docs" / "evidence.md").write_text(evidence_page(), encoding="utf-8")
+
+
+def write_predicted(_: int) -> None:
+    """The file of predictions that the page's tab of evidence shows; its number of draws is fixed, as it is stamped."""
+    write_predictions(predict_rows())
 
 
 # --------------------------------------------------------------------------- validation
@@ -762,6 +759,7 @@ PAGES: Mapping[str, tuple[Callable[[int], None], int]] = {
     "facts": (write_facts, 20),
     "behaviours": (write_behaviours, 200),
     "evidence": (write_evidence, 1),
+    "predictions": (write_predicted, 1),
     "validation": (write_validation, 400),
     "identifiability": (write_identifiability, 1),
     "calibration": (write_calibration, 1),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mscrenal.app.page import explore, mechanism, pathway
+from mscrenal.app.page import evidence, explore, mechanism, pathway
 from mscrenal.app.page.config import config
 from mscrenal.app.page.desk import Channel, Desk
 from mscrenal.app.page.setup import setup_of
@@ -48,6 +48,9 @@ CHANNELS: dict[str, Channel] = {
     "mechanism_picture": mechanism.picture,
     "mechanism_about": mechanism.about,
     "mechanism_cut": mechanism.knock_out,
+    "evidence": evidence.answer,
+    "evidence_study": evidence.study,
+    "evidence_file": evidence.downloads,
 }
 
 
@@ -102,6 +105,7 @@ def application() -> Any:
             ui.tags.link(rel="icon", href="static/icon.svg", type="image/svg+xml"),
             ui.tags.link(rel="stylesheet", href="static/page.css"),
             ui.tags.link(rel="stylesheet", href="static/mechanism.css"),
+            ui.tags.link(rel="stylesheet", href="static/evidence.css"),
             ui.tags.script(src="plots/plotly.min.js", defer=""),
             ui.tags.script(src="static/page.js", type="module"),
         ),

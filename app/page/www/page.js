@@ -2,5 +2,6 @@
 import { begin, connected } from "./core.js";
 import "./explore.js";
 import "./mechanism.js";
+import "./evidence.js";
 
 connected.then(begin);
