@@ -14,10 +14,11 @@ from scipy import stats
 
 from mscrenal.app.page.desk import Answer, work
 from mscrenal.app.page.setup import MOST_DOSES, ArmSetup, Problem, Setup, problems_of, setup_of
+from mscrenal.calibration import Draws
 from mscrenal.model import OBSERVABLES
 from mscrenal.model.declare import nearest
 from mscrenal.model.text import format_duration, parse_duration
-from mscrenal.scenarios import Arm, Scenario, ScenarioError, TrialSpec
+from mscrenal.scenarios import Arm, Scenario, ScenarioError, TrialError, TrialSpec
 from mscrenal.scenarios.endpoints import DAYS_PER_YEAR
 from mscrenal.scenarios.gallery import DEFAULT_SCENARIO, gallery, load_scenario
 from mscrenal.scenarios.run import extrapolations
@@ -39,13 +40,13 @@ LOOKS: Mapping[str, tuple[float, ...]] = {
     "half": (0.5,),
     "thirds": (round(1 / 3, 4), round(2 / 3, 4)),
 }
-LEAST_EVERY, MOST_EVERY, MOST_VISITS = 7.0, 182.0, 60
+LEAST_EVERY, MOST_EVERY, MOST_VISITS = 7.0, 182.0, 70
 # Trials of a design at first; small designs do them all, large ones as many as so many simulated patients allow.
 MOST_TRIALS, LEAST_TRIALS, SIMULATIONS = 400, 60, 24_000
 MOST_CURVE, LEAST_CURVE, CURVE_SIMULATIONS, CURVE_N = 100, 24, 16_000, 120
 FIXED_SHARE = 2  # trials of the design for one at the medians
 MOST_MORE = 8  # times the trials of the beginning
-FIRST = {"design": 10, "fixed": 6}  # trials before the first curve
+FIRST, LEAST_FIRST, FIRST_SIMULATIONS = 10, 4, 600  # trials of each world before the first curve
 PART = 500  # simulated patients between two answers, about half a second of one processor
 LINE = 40  # sizes of the smooth curve
 MOST_SHOWN = 40  # patients of an arm that are drawn one by one
@@ -140,6 +141,11 @@ class Design(BaseModel):
         """The scenario that the design starts from, up to the visit at which its endpoint is read."""
         if self.scenario is None:
             own = (self.setup or Setup()).model_copy(update={"arms": (self.arm or ArmSetup(),)})
+            if own.species != "human":
+                raise TrialError(
+                    f"species: given {own.species!r}; virtual trials are of people, whose covariates vary. Allowed: human.",
+                    key=("species",),
+                )
             made = own.model_copy(update={"horizon": max(own.horizon, self.horizon or 0.0)}).scenario()
             return made.replace(
                 name="page", trial=TrialSpec(arms=tuple(a.name for a in made.arms), sizes=(30, 30))
@@ -191,7 +197,8 @@ class Design(BaseModel):
 
     def _treated(self, base: Scenario, own: TrialSpec) -> Arm:
         if self.scenario is None:
-            return next(a for a in base.arms if a.name != base.reference)
+            given = self.arm or ArmSetup()
+            return Arm(given.name(), (given.course(),))
         if self.arm is not None:
             return Arm(self.arm.name(), (self.arm.course(),))
         names = treatments(base)
@@ -367,7 +374,7 @@ def _patient_that_goes(values: dict[str, Any], problems: list[Problem]) -> dict[
         except ScenarioError as error:
             name = next((str(k) for k in error.key if k in Setup.model_fields), "patient")
             problems.append(Problem(name, error.message))
-            if name == "patient":
+            if name in ("patient", "species"):
                 break
             default = Setup.model_fields[name].default
             if getattr(values["setup"], name) == default:
@@ -439,6 +446,7 @@ def _choices(design: Design) -> Answer:
         "reference": base.reference,
         "treatments": [] if design.scenario is None else list(treatments(base)),
         "treatment": treated.name,
+        "given": _given(treated),
         "arm": _nearest_arm(treated, protocol).model_dump(mode="json"),
         "horizon": protocol.horizon_days,
         "every": design.every or _interval(protocol.visits),
@@ -478,6 +486,16 @@ def _who(scenario: Scenario) -> str:
     return f"{'; '.join(parts)}; {population.male_share:.0%} men{drugs}"
 
 
+def _given(arm: Arm) -> str:
+    """What an arm gets, in a sentence."""
+    said = []
+    for course in arm.courses:
+        days = ", ".join(f"{d:g}" for d in course.days[:8]) + (" and so on" if course.n_doses > 8 else "")
+        said.append(f"{course.product} {course.route}, {course.dose} on day {days}")
+    said += [f"{d.drug} from day {d.start_day:g}" for d in arm.drugs_added]
+    return f"{'; '.join(said) or 'Nothing'}."
+
+
 def _nearest_arm(arm: Arm, scenario: Scenario) -> ArmSetup:
     """The arm as equal doses per kg: what the schedule's controls start from."""
     if not arm.courses:
@@ -495,7 +513,12 @@ def _nearest_arm(arm: Arm, scenario: Scenario) -> ArmSetup:
 @lru_cache(maxsize=6)
 def _run(design: Design) -> TrialRun:
     """The trials of a design; one that comes back goes on from where it was left."""
-    return TrialRun(design.protocol(), draws=DRAWS, seed=design.seed, most_of_curve=CURVE_N)
+    return TrialRun(design.protocol(), draws=_worlds(design.seed), seed=design.seed, most_of_curve=CURVE_N)
+
+
+@lru_cache(maxsize=4)
+def _worlds(seed: int) -> Draws:
+    return draws_of(DRAWS, seed, "posterior")
 
 
 def _wanted(run: TrialRun, more: int) -> dict[str, int]:
@@ -520,7 +543,8 @@ async def answer(payload: Mapping[str, Any]) -> AsyncIterator[Answer]:
     run = await work(_run, design)
     wanted = _wanted(run, more)
     yield {"stage": "design", **_told(design, run), "of": wanted}
-    await asyncio.gather(*(work(run.conduct, s, n) for s, n in FIRST.items() if not run.done(s)))
+    few = int(np.clip(FIRST_SIMULATIONS // run.simulations("design"), LEAST_FIRST, FIRST))
+    await asyncio.gather(*(work(run.conduct, s, few) for s in ("design", "fixed") if not run.done(s)))
     while True:
         done = {series: run.done(series) for series in wanted}
         yield {"stage": "curve", "done": done, "of": wanted, **await work(_numbers, run)}
@@ -542,7 +566,6 @@ async def answer(payload: Mapping[str, Any]) -> AsyncIterator[Answer]:
 def _told(design: Design, run: TrialRun) -> Answer:
     """What is known of a design before its first trial."""
     spec, endpoint, scenario = run.spec, run.endpoint, run.scenario
-    drawn = draws_of(DRAWS, design.seed, "posterior")
     return {
         "query": [list(pair) for pair in design.pairs()],
         "choices": _choices(design),
@@ -559,7 +582,7 @@ def _told(design: Design, run: TrialRun) -> Answer:
         "analysis": ANALYSES[spec.analysis],
         "arms": list(spec.arms),
         "sizes": list(spec.sizes),
-        "extrapolated": extrapolations(scenario, drawn),
+        "extrapolated": extrapolations(scenario, _worlds(design.seed)),
         "seed": design.seed,
         "draws": DRAWS,
     }

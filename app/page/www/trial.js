@@ -7,6 +7,7 @@ import {
 const CALM = 250; // ms without a change, after which the design is asked about
 const PACE = 1200; // ms between trials that play by themselves
 const MOST_TALLY = 2000;
+const ENOUGH = 20; // trials, before a counted share is drawn: fewer say nothing that the curve does not
 const GOOD = "#0072B2";
 const BAD = "#D55E00";
 const NEUTRAL = "#8a8a8a";
@@ -119,7 +120,7 @@ function armForm() {
       },
     }));
   }
-  parts.push(h("p", { class: "note" }, `Against: ${choices.reference}.`));
+  parts.push(h("p", { class: "note" }, own() ? "" : `${choices.given} `, `Against: ${choices.reference}.`));
   if (own()) {
     if (!design.arm) put("arm", structuredClone(choices.arm));
     const arm = design.arm;
@@ -312,7 +313,7 @@ function shareText(s) {
   return s && s.n ? [percent(s.value), `95 % interval ${percent(s.low)} to ${percent(s.high)}, of ${s.n} trials`] : ["–", "no trials yet"];
 }
 
-const unitOf = () => (latest.endpoint.ratio ? latest.endpoint.unit : latest.endpoint.unit);
+const unitOf = () => latest.endpoint.unit;
 
 /** An effect as people read it. */
 const effect = (v) => (v === null || v === undefined ? "–" : latest.endpoint.ratio ? shown(v, 3) : together([v], 2)[0]);
@@ -325,8 +326,8 @@ function drawFigures() {
     ["Assurance", ...shareText(c.assurance)],
     ["Power at the posterior's medians", ...shareText(c.power)],
     ["Type I error", ...shareText(c.type1)],
-    ["True effect, median of worlds", `${effect(truth)} ${unit}`, `90 % of worlds ${effect(low)} to ${effect(high)}`],
-    ["Seen with 80 % power", `${effect(c.detectable)} ${unit}`, "a true effect as large as this"],
+    ["True effect", effect(truth), `${unit}, median of the worlds; 90 % of them ${effect(low)} to ${effect(high)}`],
+    ["Seen with 80 % power", effect(c.detectable), `${unit}: a true effect as large as this`],
     ["Exaggeration when significant", c.exaggeration === null ? "–" : `${shown(c.exaggeration, 2)} times`, c.exaggeration === null ? "fewer than ten significant trials so far" : `estimate over true effect, of about ${Math.round(c.assurance.value * c.assurance.n)} significant trials`],
   ];
   if (c.stops.length) rows.push(["Stop at an interim look", c.stops.map((s) => percent(s.value)).join(", "), `of ${c.assurance.n} trials; ${shown(c.expected_n, 3)} patients expected`]);
@@ -381,31 +382,33 @@ function drawCurve() {
     x: list.map((d) => d.n), y: list.map((d) => d[key].value), name, mode: "markers", marker: { color: colour, symbol, size }, error_y: { ...bars(list, key), color: colour },
     customdata: list.map((d) => `${percent(d[key].low)} to ${percent(d[key].high)}, ${d[key].n} trials`), hovertemplate: "%{y:.1%} (%{customdata})",
   });
-  const sized = counted.filter((d) => !d.design);
   const mine = counted.filter((d) => d.design);
+  const sized = counted.filter((d) => !d.design && d.assurance.n >= ENOUGH && !mine.some((m) => m.n === d.n));
+  // Beside the dots of assurance, and without bars, which would cross theirs; the hover and the table have the intervals.
+  const typeOne = dotTrace([...sized, ...mine], "type1", "Type I error, counted", NEUTRAL, "x", 7);
+  typeOne.x = typeOne.x.map((v) => v * 1.03);
+  delete typeOne.error_y;
   const traces = [
     { ...edge, y: line.low },
     { ...edge, y: line.high, fill: "tonexty", fillcolor: "rgba(0,114,178,0.15)" },
     { x: line.n, y: line.mid, name: "Assurance, expected", mode: "lines", line: { color: GOOD, width: 2 }, customdata: line.low.map((v, k) => `${percent(v)} to ${percent(line.high[k])}`), hovertemplate: "%{y:.1%} (%{customdata})" },
     dotTrace(sized, "assurance", "Assurance, counted", GOOD, "circle", 7),
     dotTrace(mine, "assurance", "this design, counted", "#222222", "diamond", 10),
-    dotTrace(counted, "type1", "Type I error, counted", NEUTRAL, "x", 6),
+    typeOne,
+    { x: [line.n[0], line.n.at(-1)], y: [choices.alpha, choices.alpha], name: `level ${shown(100 * choices.alpha)} %`, mode: "lines", line: { dash: "dash", width: 1, color: NEUTRAL }, hoverinfo: "skip" },
   ].filter((t) => !t.name || t.x.length);
   // From zero on, and no higher than there is something to see.
-  const most = Math.max(...line.high.filter((v) => v !== null), ...sized.map((d) => d.assurance.high), ...mine.map((d) => d.assurance.value));
+  const most = Math.max(...line.high.filter((v) => v !== null), ...[...sized, ...mine].flatMap((d) => [d.assurance.value, d.type1.value]), ...mine.map((d) => d.assurance.high));
   const top = [0.25, 0.5, 1].find((t) => t >= Math.min(1, most)) || 1;
-  const { alpha } = choices;
   const ceiling = latest.numbers && latest.numbers.in_favour.value;
   const across = (y, dash, colour) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { dash, width: 1, color: colour } });
   const shapes = [
-    across(alpha, "dash", NEUTRAL),
     ...(top === 1 && ceiling !== null ? [across(ceiling, "dot", GOOD)] : []),
     { type: "line", x0: n, x1: n, yref: "paper", y0: 0, y1: 1, line: { dash: "dash", width: 1, color: "#222222" } },
   ];
   const note = (text, x, y, more_) => ({ text, x, y, showarrow: false, font: { size: 11, color: "#444444" }, ...more_ });
   const annotations = [
     note(`${n}`, Math.log10(n), 1, { yref: "paper", yanchor: "bottom", font: { size: 12, color: "#222222" } }),
-    note(`level ${shown(100 * alpha)} %`, 1, alpha, { xref: "paper", xanchor: "right", yanchor: "bottom" }),
     ...(top === 1 && ceiling !== null ? [note(`${percent(ceiling, 0)} of worlds have an effect in favour: the ceiling`, 0, ceiling, { xref: "paper", xanchor: "left", yanchor: "top" })] : []),
   ];
   const ticks = [5, 10, 20, 50, 100, 200, 300];
@@ -561,10 +564,11 @@ function drawOne() {
       customdata: known.map((k, v) => `${shown(k.low)} to ${shown(k.high)}; ${arm.there[v]} patients`), hovertemplate: "%{y:.4~g} (%{customdata})",
     });
   });
+  const decades = [-3, -2, -1, 0, 1, 2, 3, 4].flatMap((d) => [1, 3].map((m) => Number((m * 10 ** d).toPrecision(1))));
   const shape = layout({
     height: 320,
     x: { title: "Weeks from the first dose", range: [-0.03 * span, 1.03 * span] },
-    y: { title: `${last.label}, ${last.unit}`, ...(last.log ? { type: "log", dtick: "D1" } : {}) },
+    y: { title: `${last.label}, ${last.unit}`, ...(last.log ? { type: "log", tickvals: decades, ticktext: decades.map(String) } : {}) },
     showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 62, r: 12, t: 34, b: 42 },
     hovermode: "closest", uirevision: undefined,
   });
@@ -629,12 +633,13 @@ function drawStrip() {
   const e = options.endpoints[latest.endpoint.name];
   const shape = layout({
     height: 320,
-    x: { title: `Estimate: ${e.label}, ${e.unit} (${better} is better)`, ...(ratio ? { type: "log", range: [-reach, reach].map((v) => v / Math.LN10), tickvals: kept, ticktext: kept.map(String) } : { range: [-reach, reach] }) },
+    x: { title: `Estimate, ${e.unit} (${better} is better)`, ...(ratio ? { type: "log", range: [-reach, reach].map((v) => v / Math.LN10), tickvals: kept, ticktext: kept.map(String) } : { range: [-reach, reach] }) },
     y: { title: "Trials", range: [0, most * 1.08 + 0.5], tickformat: "d", nticks: 6 },
     shapes, annotations, showlegend: true, hovermode: "closest", uirevision: undefined,
     legend: { orientation: "h", y: -0.22, yanchor: "top", x: 0, font: { size: 11 } }, margin: { l: 52, r: 12, t: 24, b: 42 },
   });
   draw($("#trial-strip .plot"), traces, shape, `Estimates of the trials drawn so far, with the true effect marked. ${tallyWords()} The numbers are below the plot.`);
+  $("#trial-strip h3").textContent = `${e.label}: estimates of the trials so far`;
   const box = $("#trial-strip .numbers");
   if (box.open) {
     box.replaceChildren($("summary", box), table(`The newest trials: ${e.label}, ${e.unit}`, ["Trial", "Estimate (95 % CI)", "p", "True effect", "Outcome"],
