@@ -336,7 +336,8 @@ function drawFigures() {
 
 function drawNotes() {
   const notes = [
-    ...(latest.words || []),
+    // Sentences for a protocol only of all trials that were asked for.
+    ...(latest.done && latest.done.design === latest.of.design ? latest.words : []),
     latest.endpoint ? `Estimand: ${latest.endpoint.estimand}.` : null,
     latest.analysis ? `Analysis: ${latest.analysis}.` : null,
     "Curve: expected from the true effect in each trial's world and the standard error of its estimate (normal approximation), with its 95 % Monte-Carlo band. Dots: shares counted in simulated trials with 95 % intervals; dots of the curve share patients.",
