@@ -48,7 +48,9 @@ MODULES = (
 
 
 # Modules that describe or check the model and cannot change its numbers.
-DESCRIPTION = frozenset({"describe.py", "sbml.py", "units.py"})
+DESCRIPTION = frozenset(
+    {"board.py", "describe.py", "network.py", "pages.py", "picture.py", "sbml.py", "units.py"}
+)
 
 
 @cache

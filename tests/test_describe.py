@@ -1,4 +1,4 @@
-"""What is said of the model is read off the model: tables, equations, the picture, the pages of the docs."""
+"""What is said of the model is read off the model: tables, equations, the pages of the docs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mscrenal.model import describe
+from mscrenal.model import describe, pages, picture
 from mscrenal.model.codegen import equations
-from mscrenal.model.declare import DeclarationError
 from mscrenal.model.definition import model, sampled_parameters
 from mscrenal.model.drugs import DRUGS
 from mscrenal.model.insults import DISEASES
@@ -19,14 +18,6 @@ from mscrenal.model.products import PRODUCT_PARAMETERS, PRODUCTS
 from mscrenal.model.species import SPECIES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "model"
-DETAILS = pytest.mark.parametrize("detail", ["states", "modules"])
-
-
-@pytest.fixture(scope="module")
-def arrows() -> dict[tuple[str, str], int]:
-    return {(a.source, a.target): a.sign for a in describe.influences()}
-
-
 # ------------------------------------------------------------------ tables
 
 
@@ -169,154 +160,37 @@ def test_stimulations_are_printed_as_functions_of_their_driver() -> None:
     assert r"\mathcal{S}\left(O;\," in latex
 
 
-# ------------------------------------------------------------------ the network
-
-
-def direct_drivers(target: str) -> set[str]:
-    """Boxes on which a box depends, by the symbols of its formula: through quantities that are no box of their own."""
-    eq = equations(model())
-    nodes = set(describe._nodes())
-    expression = eq.quantities[target] if target in eq.quantities else eq.derivatives[target]
-    if target in ("blood", "lung"):
-        # What leaves them is split between kidney and elsewhere; the split itself cancels.
-        expression = expression.expand()
-    expression = expression.subs({eq.symbols[d.level]: 0 for d in DRUGS.values()})
-    pending, found, seen = [s.name for s in expression.free_symbols], set(), set()
-    while pending:
-        name = pending.pop()
-        if name in nodes:
-            found.add(name)
-        elif name in eq.quantities and name not in seen:
-            seen.add(name)
-            pending += [s.name for s in eq.quantities[name].free_symbols]
-    return found - {target}
-
-
-@pytest.mark.parametrize("target", describe._nodes())
-def test_arrows_come_from_everything_that_the_formula_reads(
-    target: str, arrows: dict[tuple[str, str], int]
-) -> None:
-    assert {source for source, end in arrows if end == target} == direct_drivers(target)
-
-
-@pytest.mark.parametrize(
-    ("source", "target", "sign"),
-    [
-        ("nrf2", "ros", -1),
-        ("ros", "nrf2", +1),
-        ("smad7", "psmad", -1),
-        ("il10_kidney", "tnf_kidney", -1),
-        ("treg", "th17", -1),
-        ("tnf_serum", "insulin_sensitivity", -1),
-        ("podocytes", "leak", -1),
-        ("damage", "nephrons", -1),
-        ("memory", "lung", -1),
-        ("secretome", "effect_antifibrotic", +1),
-        ("effect_immunomodulation", "tnf_kidney", -1),
-        ("effect_immunomodulation", "treg", +1),
-        ("effect_antifibrotic", "matrix", -1),
-        ("effect_cytoprotection", "podocytes", +1),
-        ("vegf", "effect_angiogenic", -1),
-    ],
-)
-def test_signs_are_those_of_the_review(
-    source: str, target: str, sign: int, arrows: dict[tuple[str, str], int]
-) -> None:
-    assert arrows[source, target] == sign
-
-
-def test_transfers_move_matter() -> None:
-    moved = {(a.source, a.target) for a in describe.influences() if a.transfer}
-    assert {("blood", "lung"), ("lung", "apoptotic"), ("ev_plasma", "ev_kidney"), ("m1", "m2")} <= moved
-    assert ("tnf_kidney", "mcp1") not in moved
-
-
-@DETAILS
-def test_no_wire_runs_through_a_box(detail: str) -> None:
-    board = describe._board(detail)
-    for wire in board.wires:
-        for target in wire.targets:
-            corners = board.route(wire, target)
-            for (x0, y0), (x1, y1) in itertools.pairwise(corners):
-                for box in board.boxes.values():
-                    inside = (
-                        max(x0, x1) > box.x + 1e-6
-                        and min(x0, x1) < box.x + box.width - 1e-6
-                        and max(y0, y1) > box.y - box.height / 2 + 1e-6
-                        and min(y0, y1) < box.y + box.height / 2 - 1e-6
-                    )
-                    assert not inside, f"{wire.source} -> {target} runs through {box.name}"
-
-
-@DETAILS
-def test_labels_do_not_overlap(detail: str) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = describe.diagram(detail)  # type: ignore[arg-type]
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    texts = [t for t in figure.axes[0].texts if t.get_text()]
-    boxes = [(t.get_text(), t.get_window_extent(canvas.get_renderer())) for t in texts]
-    for (one, a), (other, b) in itertools.combinations(boxes, 2):
-        assert not a.overlaps(b), f"{one!r} overlaps {other!r}"
-    page = figure.bbox
-    for text, extent in boxes:
-        assert page.x0 <= extent.x0, f"{text!r} leaves the page"
-        assert extent.x1 <= page.x1, f"{text!r} leaves the page"
-
-
-@DETAILS
-def test_a_label_fits_its_box(detail: str) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = describe.diagram(detail)  # type: ignore[arg-type]
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    inches = figure.dpi
-    board = describe._board(detail)
-    wide = {line for b in board.boxes.values() for line in b.lines}
-    width = min(b.width for b in board.boxes.values())
-    for text in figure.axes[0].texts:
-        if text.get_text().replace("\n", " ") in wide:
-            assert text.get_window_extent(canvas.get_renderer()).width / inches <= width, text.get_text()
-
-
-def test_an_unknown_detail_names_those_there_are() -> None:
-    with pytest.raises(DeclarationError, match=r"No detail 'module'\. Did you mean 'modules'"):
-        describe.diagram("module")  # type: ignore[arg-type]
-
-
 # ------------------------------------------------------------------ pages
 
 
-@pytest.mark.parametrize("name", describe.PAGES)
+@pytest.mark.parametrize("name", pages.PAGES)
 def test_the_committed_page_is_the_one_the_definition_gives(name: str) -> None:
     path = DOCS / f"{name}.md"
-    assert path.exists(), f"{path} is missing. Make it: {describe.HOW_TO_REGENERATE}"
-    assert path.read_text(encoding="utf-8") == describe.page(name), (
-        f"docs/model/{name}.md is not what the definition says. Do not edit it; run: {describe.HOW_TO_REGENERATE}"
+    assert path.exists(), f"{path} is missing. Make it: {pages.HOW_TO_REGENERATE}"
+    assert path.read_text(encoding="utf-8") == pages.page(name), (
+        f"docs/model/{name}.md is not what the definition says. Do not edit it; run: {pages.HOW_TO_REGENERATE}"
     )
 
 
-@pytest.mark.parametrize("name", describe.PICTURES)
+@pytest.mark.parametrize("name", picture.PICTURES)
 def test_the_committed_pictures_are_there(name: str) -> None:
     for suffix in (".svg", ".png"):
         assert (DOCS / f"{name}{suffix}").stat().st_size > 10_000
 
 
 def test_pages_are_written_the_same_every_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    written = describe.write_pages(tmp_path / "new" / "folder")
-    assert [p.name for p in written] == [f"{n}.md" for n in describe.PAGES] + [
-        f"{n}{s}" for n in describe.PICTURES for s in (".svg", ".png")
+    written = pages.write_pages(tmp_path / "new" / "folder")
+    assert [p.name for p in written] == [f"{n}.md" for n in pages.PAGES] + [
+        f"{n}{s}" for n in picture.PICTURES for s in (".svg", ".png")
     ]
     again = tmp_path / "again.svg"
-    assert describe.main(["diagram", "--detail", "modules", "--out", str(again)]) == 0
-    assert again.read_bytes() == (tmp_path / "new" / "folder" / "pathway-modules.svg").read_bytes()
+    assert pages.main(["diagram", "--detail", "modules", "--out", str(again)]) == 0
+    assert again.read_bytes() == (tmp_path / "new" / "folder" / "picture.svg").read_bytes()
 
 
 def test_a_table_in_markdown_has_as_many_cells_in_every_row() -> None:
-    for name in describe.PAGES:
-        for block in describe.page(name).split("\n\n"):
+    for name in pages.PAGES:
+        for block in pages.page(name).split("\n\n"):
             rows = [line for line in block.splitlines() if line.startswith("|")]
             assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) <= 1, (
                 f"{name}: {rows[0] if rows else ''}"
@@ -327,14 +201,14 @@ def test_a_table_in_markdown_has_as_many_cells_in_every_row() -> None:
 
 
 def test_the_command_prints_a_page(capsys: pytest.CaptureFixture[str]) -> None:
-    assert describe.main(["species"]) == 0
-    assert capsys.readouterr().out == describe.page("species")
+    assert pages.main(["species"]) == 0
+    assert capsys.readouterr().out == pages.page("species")
 
 
 def test_the_command_writes_a_table(tmp_path: Path) -> None:
     import pandas as pd
 
-    assert describe.main(["parameters", "--out", str(tmp_path / "p.csv")]) == 0
+    assert pages.main(["parameters", "--out", str(tmp_path / "p.csv")]) == 0
     assert list(pd.read_csv(tmp_path / "p.csv")["name"]) == list(model().parameters)
 
 
@@ -352,7 +226,7 @@ def test_the_command_writes_a_table(tmp_path: Path) -> None:
 def test_a_mistake_on_the_command_line_is_told_with_the_mend(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert describe.main(arguments) == 2
+    assert pages.main(arguments) == 2
     streams = capsys.readouterr()
     assert said in streams.err
     assert streams.out == ""

@@ -32,7 +32,7 @@ LABELS = {
     "egfr": ("eGFR", 1, False),
     "uacr": ("UACR", 1, True),
     "hba1c": ("HbA1c", 0.1, False),
-    "duration_years": ("Years since diagnosis", 0.5, False),
+    "duration_years": ("Since diagnosis", 0.5, False),
     "sledai": ("SLEDAI", 1, False),
     "insulin_share": ("Insulin, of a healthy secretion", 0.1, False),
 }

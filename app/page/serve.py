@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mscrenal.app.page import explore, trial
+from mscrenal.app.page import explore, mechanism, pathway, trial
 from mscrenal.app.page.config import config
 from mscrenal.app.page.desk import Channel, Desk
 from mscrenal.app.page.setup import setup_of
@@ -45,6 +45,10 @@ CHANNELS: dict[str, Channel] = {
     "explore": explore.answer,
     "explore_file": explore.downloads,
     **trial.CHANNELS,
+    "pathway": pathway.answer,
+    "mechanism_picture": mechanism.picture,
+    "mechanism_about": mechanism.about,
+    "mechanism_cut": mechanism.knock_out,
 }
 
 
@@ -99,6 +103,7 @@ def application() -> Any:
             ui.tags.link(rel="icon", href="static/icon.svg", type="image/svg+xml"),
             ui.tags.link(rel="stylesheet", href="static/page.css"),
             ui.tags.link(rel="stylesheet", href="static/trial.css"),
+            ui.tags.link(rel="stylesheet", href="static/mechanism.css"),
             ui.tags.script(src="plots/plotly.min.js", defer=""),
             ui.tags.script(src="static/page.js", type="module"),
         ),

@@ -6,7 +6,7 @@ three forms of one thing, checked here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mscrenal.model import ARMS_OF_ACTION, COVARIATES, DISEASES, DRUGS, PRODUCTS, SPECIES
 from mscrenal.model.declare import nearest
-from mscrenal.model.text import format_duration, parse_duration
+from mscrenal.model.text import format_dose, format_duration, parse_dose, parse_duration
 from mscrenal.scenarios import Arm, Course, PatientSpec, Scenario, ScenarioError
+from mscrenal.scenarios.scenario import inside
 
 __all__ = ["MOST_ARMS", "NO_CELLS", "ArmSetup", "Problem", "Setup", "problems_of", "setup_of"]
 
@@ -95,7 +96,7 @@ class ArmSetup(BaseModel):
     @property
     def dose_text(self) -> str:
         """The dose as scenario files have it: ``1e6/kg``."""
-        return f"{self.dose:g}{UNITS[PRODUCTS[self.product].kind]}"
+        return format_dose(parse_dose(f"{self.dose:g}{UNITS[PRODUCTS[self.product].kind]}"))
 
     def name(self) -> str:
         """As short as it goes: ``UC 1e6/kg x3 every 7d``."""
@@ -193,10 +194,15 @@ class Setup(BaseModel):
             name="page",
             title=self.title,
             horizon_days=self.horizon,
-            arms=(Arm(NO_CELLS), *(Arm(n, (a.course(),)) for n, a in self.named())),
+            arms=(Arm(NO_CELLS), *self._arms()),
             reference=NO_CELLS,
             patient=patient,
         )
+
+    def _arms(self) -> Iterator[Arm]:
+        for place, (name, arm) in enumerate(self.named(), start=1):
+            with inside("arm", place):
+                yield Arm(name, (arm.course(),))
 
     @property
     def title(self) -> str:
@@ -326,7 +332,33 @@ def setup_of(pairs: Sequence[tuple[str, str]]) -> tuple[Setup, list[Problem]]:
                 Problem(name + (f".{p.field}" if name == "arm" and p.field else ""), p.message)
                 for p in problems_of(error)
             ]
-    return Setup(**values, arms=tuple(arms)), problems
+    return _fitting(values, arms, problems)
+
+
+def _fitting(
+    values: dict[str, Any], arms: list[ArmSetup], problems: list[Problem]
+) -> tuple[Setup, list[Problem]]:
+    """What of it goes together: what the scenario refuses is left out, one by one."""
+    while True:
+        made = Setup(**values, arms=tuple(arms))
+        try:
+            made.scenario()
+        except ScenarioError as error:
+            (problem,) = problems_of(error)
+            problems.append(problem)
+            head, _, rest = problem.field.partition(".")
+            if head in values:
+                del values[head]
+            elif head == "arms" and arms:
+                place = rest.partition(".")[0]
+                del arms[min(int(place), len(arms) - 1) if place.isdigit() else -1]
+            elif values:
+                # It names nothing that was given: the last that was given goes.
+                values.popitem()
+            else:
+                return DEFAULT, problems
+        else:
+            return made, problems
 
 
 def _value(field: str, text: str) -> Any:

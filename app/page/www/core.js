@@ -26,12 +26,23 @@ export function say(text) {
   $("#said").textContent = text;
 }
 
-export function complain(problems) {
+const complaints = new Map(); // source -> problems
+
+/** Say what is wrong, on top of the page. Each source speaks for itself; with nothing to say it falls silent. */
+export function complain(problems, source = "page") {
+  complaints.set(source, problems);
+  const all = [...complaints.values()].flat();
   const box = $("#complaints");
-  box.hidden = !problems.length;
+  box.hidden = !all.length;
   box.replaceChildren(
-    ...problems.map((p) => h("p", {}, p.field ? h("strong", {}, `${p.field}: `) : null, p.message)),
+    ...all.map((p) => h("p", {}, p.field ? h("strong", {}, `${p.field}: `) : null, p.message)),
+    h("button", { type: "button", class: "quiet", onclick: () => { complaints.clear(); box.hidden = true; } }, "Close"),
   );
+}
+
+/** What the address says wrongly is left out, and said until closed. */
+export function complainOfAddress(problems) {
+  complain(problems.map((p) => ({ field: `address, ${p.field}`, message: `${p.message} It is left out.` })), "address");
 }
 
 // ---------------------------------------------------------------- questions
@@ -172,7 +183,7 @@ export function begin() {
   const pairs = [...new URLSearchParams(location.search)];
   const wanted = (pairs.find(([name]) => name === "tab") || [])[1] || "explore";
   const known = tabs.has(wanted);
-  if (!known) complain([{ field: "tab", message: `the address asks for ${JSON.stringify(wanted.slice(0, 60))}. Allowed: ${order.join(", ")}. Shown is Explore.` }]);
+  if (!known) complain([{ field: "address, tab", message: `given ${JSON.stringify(wanted.slice(0, 60))}. Allowed: ${order.join(", ")}. Shown is Explore.` }], "tab");
   show(known ? wanted : "explore", { pairs: pairs.filter(([name]) => name !== "tab"), push: false });
 }
 

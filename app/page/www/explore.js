@@ -1,6 +1,6 @@
 // Explore: a patient, up to four arms, and what becomes of eGFR, UACR, cytokines, fibrosis and the cells.
 import {
-  $, ask, banded, complain, config, csv, draw, goTo, h, layout, onAnswer, register, savePicture, saveText, say, shown, table,
+  $, ask, banded, complain, complainOfAddress, config, csv, draw, h, layout, onAnswer, register, savePicture, saveText, say, shown, table,
   timings, writeAddress,
 } from "./core.js";
 import { pathway } from "./pathway.js";
@@ -230,7 +230,7 @@ function take(answer, { asked }) {
     const words = latest.rows.slice(1).map((r) => `${r.name}: eGFR ${banded(r.endpoints.egfr_change.difference)} against no cells`);
     say(`Curves are up to date. ${words.join("; ")}.`);
   }
-  pathway.changed(setup, latest.names);
+  if (answer.stage === "middle") pathway.changed(setup, latest.names);
 }
 
 // ---------------------------------------------------------------- plots
@@ -480,7 +480,7 @@ function takePairs(pairs) {
   let problem = null;
   if (wanted) {
     if (["values", "difference"].includes(wanted[1])) view = wanted[1];
-    else problem = { field: "view", message: `given ${JSON.stringify(wanted[1].slice(0, 40))}. Allowed: values, difference. Shown are values.` };
+    else problem = { field: "view", message: `given ${JSON.stringify(wanted[1].slice(0, 40))}. Allowed: values, difference.` };
   }
   for (const value of ["values", "difference"]) {
     if ($(`#explore-view-${value}`)) $(`#explore-view-${value}`).checked = view === value;
@@ -493,27 +493,18 @@ function takePairs(pairs) {
     setup = answer.setup;
     build();
     refresh();
-    const problems = [...(problem ? [problem] : []), ...answer.problems];
-    if (problems.length) {
-      // After the first answer, which clears what the fields said before.
-      setTimeout(() => complain(problems.map((p) => ({ ...p, message: `${p.message} It is left out.` }))), 0);
-      pendingComplaints = problems;
-    }
+    complainOfAddress([...(problem ? [problem] : []), ...answer.problems]);
   });
   ask("address", { pairs: rest }, { quick: false });
 }
-let pendingComplaints = [];
+
+/** What is set up here, for other tabs. */
+export const currentSetup = () => structuredClone(setup);
 
 register("explore", {
   start(pairs) {
     skeleton();
-    onAnswer("explore", (answer, when) => {
-      take(answer, when);
-      if (pendingComplaints.length && answer.stage === "middle") {
-        complain(pendingComplaints.map((p) => ({ field: `address, ${p.field}`, message: `${p.message} It is left out.` })));
-        pendingComplaints = [];
-      }
-    });
+    onAnswer("explore", take);
     onAnswer("explore_file", takeFile);
     pathway.start($("#explore-pathway"));
     takePairs(pairs);

@@ -2,5 +2,6 @@
 import { begin, connected } from "./core.js";
 import "./explore.js";
 import "./trial.js";
+import "./mechanism.js";
 
 connected.then(begin);
