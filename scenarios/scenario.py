@@ -59,6 +59,7 @@ __all__ = [
     "Target",
     "Tilt",
     "product_kind",
+    "regular_visits",
     "tilt_to",
 ]
 
@@ -1080,6 +1081,16 @@ def four_weekly(horizon_days: float) -> tuple[float, ...]:
     step = 28.0 * max(1, math.ceil(horizon_days / 28.0 / 200))
     days = [step * index for index in range(math.ceil(horizon_days / step))]
     return (*days, horizon_days)
+
+
+def regular_visits(every: float, horizon_days: float) -> tuple[float, ...]:
+    """Visits at day 0, each `every` days, and at the horizon.
+
+    >>> regular_visits(28.0, 70.0)
+    (0.0, 28.0, 56.0, 70.0)
+    """
+    days = [index * every for index in range(int(horizon_days / every) + 1)]
+    return tuple(days if days[-1] == horizon_days else [*days, horizon_days])
 
 
 def _listed(days: Iterable[float]) -> str:

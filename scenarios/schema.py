@@ -30,6 +30,7 @@ from mscrenal.scenarios.scenario import (
     ScenarioError,
     Target,
     inside,
+    regular_visits,
 )
 from mscrenal.scenarios.trial_spec import Rate, TrialSpec
 
@@ -505,8 +506,7 @@ def _visits(given: Sequence[float] | VisitsTable | None, horizon: float) -> tupl
                 "5000.",
                 key=("visits",),
             )
-        days = [index * given.every for index in range(int(count) + 1)]
-        return tuple(days if days[-1] == horizon else [*days, horizon])
+        return regular_visits(given.every, horizon)
     if not given:
         raise ScenarioError(
             "visits: given an empty list. Leave it out for a visit each four weeks.", key=("visits",)

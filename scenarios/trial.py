@@ -58,6 +58,8 @@ __all__ = ["trial"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+_Failure = tuple[str, int, int, str, str, str]  # series, trial, patient, arm, status, message
+_World = tuple[Readings, Array]  # what is read, and the true values behind it
 
 MOST_TRIALS = 1_000_000
 # About half a second of work.
@@ -208,7 +210,7 @@ def trial(
         if target_assurance is not None:
             spec, extra = _search(plan, work, found, target_assurance, trials)
             found = {**found, **extra}
-    return _result(plan, spec, found, work, target_assurance)
+    return _result(plan, spec, found, work.statuses, work.listed, target_assurance)
 
 
 def _planned(
@@ -279,10 +281,10 @@ def _scaled(spec: TrialSpec, least: int) -> TrialSpec:
     return spec.replace(sizes=sizes)
 
 
-def _curve(spec: TrialSpec, trials: int) -> _Series:
-    """One large trial and its parts."""
+def _curve(spec: TrialSpec, trials: int, most: int = LARGEST_OF_CURVE) -> _Series:
+    """One large trial and its parts; `most` patients an arm, or those of the design."""
     least = min(spec.sizes)
-    top = max(f for f in CURVE if f * max(spec.sizes) <= max(LARGEST_OF_CURVE, max(spec.sizes)))
+    top = max(f for f in CURVE if f * max(spec.sizes) <= max(most, max(spec.sizes)))
     largest = tuple(math.ceil(s * top) for s in spec.sizes)
     parts = tuple(f / top for f in CURVE if f <= top and f * least >= 4)
     return _Series("curve", largest, parts or (1.0,), max(20, trials // CURVE_SHARE))
@@ -302,6 +304,12 @@ def _drawn(spelled: Draws | tuple[int, int, str]) -> Draws:
 
 def _conduct(batch: _Batch) -> _Done:
     """Enrol, measure and analyse some trials, with the effect and without it."""
+    enrolled, worlds = _enacted(batch)
+    return _Done(_tested(batch, enrolled, worlds), dict(enrolled.statuses), enrolled.failures)
+
+
+def _enacted(batch: _Batch) -> tuple[Enrolled, list[_World]]:
+    """The patients of some trials, and what is read of them with the effect and without it."""
     plan, series = batch.plan, batch.series
     drawn, spec = _drawn(plan.draws), plan.spec
     trials = np.arange(batch.first, batch.first + batch.n)
@@ -314,14 +322,26 @@ def _conduct(batch: _Batch) -> _Done:
         plan.scenario, spec, series.sizes, trials.tolist(), theta, endpoint.observables, plan.seed
     )
     repeats = endpoint.kind == "event"
-    worlds = [
+    return enrolled, [
         (measure(enrolled, true, spec, plan.seed, repeats=repeats), true)
         for true in (enrolled.actual, enrolled.without)
     ]
+
+
+def _part_of(sizes: Sequence[int], part: float) -> tuple[int, ...]:
+    """Patients of each arm in a fraction of a trial."""
+    return tuple(max(2, math.ceil(round(part * s, 6))) for s in sizes)
+
+
+def _tested(batch: _Batch, enrolled: Enrolled, worlds: Sequence[_World]) -> pd.DataFrame:
+    """A row for each trial, part and comparison."""
+    plan, series = batch.plan, batch.series
+    drawn, spec, endpoint = _drawn(plan.draws), plan.spec, plan.endpoint
+    trials = enrolled.trials
     rows = []
     reference = spec.arms.index(plan.scenario.reference)
     for part in series.parts:
-        sizes = tuple(max(2, math.ceil(round(part * s, 6))) for s in series.sizes)
+        sizes = _part_of(series.sizes, part)
         for a, name in enumerate(spec.arms):
             if a == reference:
                 continue
@@ -348,7 +368,7 @@ def _conduct(batch: _Batch) -> _Done:
                     }
                 )
             )
-    return _Done(pd.concat(rows, ignore_index=True), dict(enrolled.statuses), enrolled.failures)
+    return pd.concat(rows, ignore_index=True)
 
 
 def _members(arm: NDArray[np.int64], pair: tuple[int, int], sizes: Sequence[int]) -> NDArray[np.int64]:
@@ -446,7 +466,7 @@ def _first_event(
 def _truth(
     endpoint: TrialEndpoint,
     enrolled: Enrolled,
-    worlds: Sequence[tuple[Readings, Array]],
+    worlds: Sequence[_World],
     who: NDArray[np.int64],
     n_treated: int,
 ) -> Array:
@@ -487,7 +507,7 @@ class _Work:
     def __init__(self, plan: _Plan, store: _Store, executor: Any, progress: Progress | None) -> None:
         self.plan, self.store, self.executor, self.progress = plan, store, executor, progress
         self.statuses: Counter[str] = Counter()
-        self.listed: list[tuple[str, int, int, str, str, str]] = []
+        self.listed: list[_Failure] = []
 
     def run(self, series: Sequence[_Series]) -> dict[str, pd.DataFrame]:
         """Rows of each series."""
@@ -623,12 +643,16 @@ def predicted_assurance(rows: pd.DataFrame, factor: float, better: str, alpha: f
 
     A normal approximation: it leads the search for a size, and simulation has the last word.
     """
+    each = _power_of_each(rows, factor, better, alpha)
+    return float(each.mean()) if len(each) else math.nan
+
+
+def _power_of_each(rows: pd.DataFrame, factor: float, better: str, alpha: float) -> Array:
+    """Power in the world of each trial that has an estimate, (n_usable,)."""
     usable = rows[np.isfinite(rows["truth"]) & np.isfinite(rows["se"]) & (rows["se"] > 0)]
-    if usable.empty:
-        return math.nan
     sign = 1.0 if better == "higher" else -1.0
     z = sign * usable["truth"].to_numpy() / usable["se"].to_numpy() * math.sqrt(factor)
-    return float(stats.norm.cdf(z - stats.norm.isf(alpha / 2)).mean())
+    return np.asarray(stats.norm.cdf(z - stats.norm.isf(alpha / 2)))
 
 
 def _search(
@@ -701,7 +725,8 @@ def _result(
     plan: _Plan,
     spec: TrialSpec,
     found: Mapping[str, pd.DataFrame],
-    work: _Work,
+    statuses: Mapping[str, int],
+    listed: Sequence[_Failure],
     target: float | None,
 ) -> TrialResult:
     drawn = _drawn(plan.draws)
@@ -719,9 +744,9 @@ def _result(
         sized=spec if target is not None else None,
         target=target,
         rows=pd.concat(found.values(), ignore_index=True),
-        statuses=dict(sorted(work.statuses.items())),
+        statuses=dict(sorted(statuses.items())),
         listed=tuple(
             {"series": series, "trial": t, "patient": j, "arm": arm, "status": status, "message": message}
-            for series, t, j, arm, status, message in work.listed
+            for series, t, j, arm, status, message in listed
         ),
     )

@@ -49,18 +49,33 @@ class Estimates:
         Two-sided.
     n : ndarray
         Patients that counted.
+    df : ndarray or None
+        Degrees of freedom of the t distribution that p is from; None: the normal one.
     """
 
     effect: Array
     se: Array
     p: Array
     n: Array
+    df: Array | None = None
 
     def favours(self, better: str, alpha: float) -> Mask:
         """Whether each trial is significant in the direction of a benefit; one without an estimate is not."""
         good = self.effect > 0 if better == "higher" else self.effect < 0
         with np.errstate(invalid="ignore"):
             return np.asarray(good & (self.p <= alpha))
+
+    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Ends of the confidence interval of each effect, (n_trials,) each; NaN where there is no estimate.
+
+        Effect ± standard error, by the distribution that p is from. Where a test has a standard error of its own (pooled, of
+        proportions) or none (log-rank: the score's), an interval near its edge may say otherwise than the test.
+        """
+        if self.df is None:
+            reach = np.full(len(self.effect), stats.norm.isf((1 - level) / 2))
+        else:
+            reach = stats.t.isf((1 - level) / 2, np.maximum(self.df, 1.0))
+        return self.effect - reach * self.se, self.effect + reach * self.se
 
     @property
     def z(self) -> Array:
@@ -74,7 +89,7 @@ def _t(effect: Array, se: Array, df: Array, n: Array) -> Estimates:
     effect, se = np.where(usable, effect, np.nan), np.where(usable, se, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stats.t.sf(np.abs(effect / se), np.where(usable, df, 1.0))
-    return Estimates(effect, se, np.where(usable, p, np.nan), n)
+    return Estimates(effect, se, np.where(usable, p, np.nan), n, df)
 
 
 def two_sample(values: Array, treated: Mask) -> Estimates:

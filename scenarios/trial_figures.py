@@ -157,7 +157,7 @@ def _effects(result: TrialResult) -> Figure:
     bottom = 0.62 / figure.get_figheight()
     gap = 0.42 / figure.get_figheight()
     height = (top - bottom - gap * len(comparisons)) / len(comparisons)
-    log = result.endpoint.kind in ("log_ratio", "event")
+    log = result.endpoint.as_ratio
     everything = data["effect"].values
     known = everything[np.isfinite(everything)]
     if not len(known):

@@ -198,7 +198,7 @@ class TrialResult(Result):
 
     def printed(self, effect: float) -> float:
         """An effect of the test's scale as it is printed: ratios are logarithms there."""
-        return math.exp(effect) if self.endpoint.kind in ("log_ratio", "event") else effect
+        return self.endpoint.printed(effect)
 
     @property
     def none(self) -> float:
@@ -372,9 +372,7 @@ class TrialResult(Result):
         }
         data = xr.Dataset(wide, coords={"arm": names, "trial": trials})
         data["effect"].attrs["unit"] = (
-            f"log of the {self.endpoint.unit}"
-            if self.endpoint.kind in ("log_ratio", "event")
-            else self.endpoint.unit
+            f"log of the {self.endpoint.unit}" if self.endpoint.as_ratio else self.endpoint.unit
         )
         return data
 

@@ -77,6 +77,15 @@ class TrialEndpoint:
     estimand: str
     analyses: tuple[str, ...]
 
+    @property
+    def as_ratio(self) -> bool:
+        """Whether effects are printed as ratios, which the test has as logarithms."""
+        return self.kind in ("log_ratio", "event")
+
+    def printed(self, effect: float) -> float:
+        """An effect of the test's scale as it is printed."""
+        return math.exp(effect) if self.as_ratio else effect
+
 
 # What each analysis is, in words for a protocol.
 ANALYSES: Mapping[str, str] = {

@@ -235,3 +235,20 @@ def test_looks_keep_the_level():
     z = steps.cumsum(axis=1) / np.sqrt(fractions)
     crossed = (np.abs(z) >= boundaries(tuple(fractions), 0.05)).any(axis=1)
     assert within(crossed.mean(), 0.05, 200_000)
+
+
+def test_the_interval_of_ancova_is_that_of_least_squares():
+    rng = np.random.default_rng(5)
+    y, x = rng.normal(size=(1, 24)), rng.normal(size=(1, 24))
+    treated = np.tile([True, False], 12)[None, :]
+    fit = sm.OLS(y[0], sm.add_constant(np.column_stack([treated[0], x[0]]))).fit()
+    low, high = ancova(y, treated, x).interval()
+    np.testing.assert_allclose([low[0], high[0]], fit.conf_int()[1], rtol=1e-9)
+
+
+def test_the_interval_of_proportions_is_that_of_the_normal_distribution():
+    response = np.array([[True] * 9 + [False] * 11 + [True] * 4 + [False] * 16])
+    treated = np.array([[True] * 20 + [False] * 20])
+    low, high = proportions(response, treated).interval()
+    se = np.sqrt(0.45 * 0.55 / 20 + 0.2 * 0.8 / 20)
+    np.testing.assert_allclose([low[0], high[0]], [0.25 - 1.959964 * se, 0.25 + 1.959964 * se], rtol=1e-6)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mscrenal.app.page import evidence, explore, mechanism, pathway
+from mscrenal.app.page import evidence, explore, mechanism, pathway, trial
 from mscrenal.app.page.config import config
 from mscrenal.app.page.desk import Channel, Desk
 from mscrenal.app.page.setup import setup_of
@@ -44,6 +44,7 @@ CHANNELS: dict[str, Channel] = {
     "address": _address,
     "explore": explore.answer,
     "explore_file": explore.downloads,
+    **trial.CHANNELS,
     "pathway": pathway.answer,
     "mechanism_picture": mechanism.picture,
     "mechanism_about": mechanism.about,
@@ -104,6 +105,7 @@ def application() -> Any:
             ui.tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
             ui.tags.link(rel="icon", href="static/icon.svg", type="image/svg+xml"),
             ui.tags.link(rel="stylesheet", href="static/page.css"),
+            ui.tags.link(rel="stylesheet", href="static/trial.css"),
             ui.tags.link(rel="stylesheet", href="static/mechanism.css"),
             ui.tags.link(rel="stylesheet", href="static/evidence.css"),
             ui.tags.script(src="plots/plotly.min.js", defer=""),

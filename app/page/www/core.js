@@ -282,3 +282,9 @@ export function table(caption, headings, rows, attributes = {}) {
 /** Timings, for whoever measures: milliseconds from a change to its drawn curve. */
 export const timings = [];
 window.mscrenal = { timings, address };
+
+/** What the address would say of a tab, whether or not it is in view: names and values; none before it was first shown. */
+export function pairsOf(name) {
+  const tab = tabs.get(name);
+  return tab && tab.started ? tab.pairs() : [];
+}
