@@ -379,6 +379,12 @@ def write_evidence(_: int) -> None:
 
 WORST = 12
 WORST_STUDIES = 12
+FIGURE_WORDS: Mapping[str, str] = {
+    "pit": "Probability integral transform of the held-out rows",
+    "predicted_observed": "Published values beside their predictions",
+    "coverage": "Rows inside their intervals, by class of observable",
+    "fitted": "Rows that were fitted, inside their intervals, by class of observable",
+}
 MODELS = {"": "mechanistic model", "no_effect": "no MSC effect", "pooled": "pooled meta-analytic effect"}
 COVERAGE = ("Rows", "Inside 50 %", "Inside 90 %", "RMS z")
 
@@ -461,7 +467,7 @@ def _pictures(figures: Mapping[str, Figure]) -> dict[str, str]:
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(folder / f"validation_{name}.png", dpi=90, metadata={"Software": None})
-    return {n: f"![{n.replace('_', ' ')}](figures/validation_{n}.png)" for n in figures}
+    return {n: f"![{FIGURE_WORDS[n]}](figures/validation_{n}.png)" for n in figures}
 
 
 def validation_page(n: int, posterior: Posterior) -> str:
