@@ -681,7 +681,8 @@ def _calibrated_rows(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]
 
 
 def _kept_rows(names: Sequence[str]) -> list[tuple[str, ...]]:
-    known, rows = sampled_parameters(), []
+    known = sampled_parameters()
+    rows: list[tuple[str, ...]] = []
     for name in names:
         p = known[name]
         prior = {"median": p.at(0.0), "low": p.at(-LIMIT), "high": p.at(LIMIT)}
@@ -714,7 +715,7 @@ def knowledge_page(posterior: Posterior) -> str:
         "[identifiability](../identifiability.md) has the combinations that the rows know best.",
         "## In the calibration",
     ]
-    headings = (
+    headings: tuple[str, ...] = (
         "Parameter", "Meaning", "Unit", "Prior", "Posterior", "Contraction", "Verdict", "The prior rests on", "Rows that say most",
     )  # fmt: skip
     modules = list(dict.fromkeys(r["module"] for r in records))

@@ -45,6 +45,7 @@ nb_execution_mode = "auto"  # the tutorials hold no outputs: each build computes
 nb_execution_timeout = 600  # seconds a cell; the first one may have to compile the model
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "warn"  # a warning of Python in a tutorial is one of the build
 nb_render_markdown_format = "myst"
 copybutton_prompt_text = "$ "
 copybutton_exclude = ".linenos, .gp, .go"
@@ -67,7 +68,7 @@ html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 5,
     "navigation_depth": 3,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
@@ -105,11 +106,16 @@ ANCHOR = re.compile(r'<a id="([^"]+)"></a>')
 def on_the_site(text: str) -> str:
     """A page as Sphinx needs it: links out of docs/ lead to pages, and HTML anchors can be linked to.
 
-    >>> on_the_site('see [how](../CONTRIBUTING.md), <a id="x"></a>')
-    'see [how](contributing.md), []{#x}'
+    >>> on_the_site('see [how](../CONTRIBUTING.md#tests), <a id="x"></a>')
+    'see [how](contributing.md#tests), []{#x}'
     """
-    text = LINK.sub(lambda found: f"]({OUTSIDE.get(found[1], found[1])})", text)
-    return ANCHOR.sub(r"[]{#\1}", text)
+
+    def there(link: re.Match[str]) -> str:
+        target, mark, place = link[1].partition("#")
+        page = OUTSIDE.get(target, target)
+        return f"]({page})" if "#" in page else f"]({page}{mark}{place})"
+
+    return ANCHOR.sub(r"[]{#\1}", LINK.sub(there, text))
 
 
 def _read(_: Sphinx, __: str, content: list[str]) -> None:
