@@ -1,10 +1,11 @@
 """Write the pages and pictures that hold results, from runs of the package itself.
 
-    python docs/build_pages.py [readme] [facts] [behaviours] [evidence] [predictions] [validation] [identifiability] [calibration]
-        [--draws N]
+    python docs/build_pages.py [readme] [facts] [behaviours] [evidence] [predictions] [validation] [identifiability]
+        [knowledge] [calibration] [trials] [--draws N]
 
-Without a name, all of them: the table and the picture of README.md, docs/facts.md, docs/behaviours.md,
-docs/evidence.md, scenarios/evidence_predictions.json (published rows beside predictions), docs/validation.md, docs/identifiability.md, and what docs/calibration.md says of the posterior and docs/trials.md of the shipped trials. Each ends with a stamp of what it was computed with, the model and the priors (of the page of
+Without a name, all of them: the table of README.md, docs/facts.md, docs/behaviours.md, docs/evidence.md,
+scenarios/evidence_predictions.json (published rows beside predictions), docs/validation.md, docs/identifiability.md,
+docs/model/knowledge.md, and what docs/calibration.md says of the posterior and docs/trials.md of the shipped trials. Each ends with a stamp of what it was computed with, the model and the priors (of the page of
 evidence: the tables and what is said of their studies); a test compares it with the package, so that a page cannot
 outlive its numbers.
 """
@@ -29,6 +30,7 @@ from mscrenal.calibration import Posterior, prior_draws, shipped_posterior
 from mscrenal.calibration import draws as parameter_draws
 from mscrenal.calibration.assess import coverage_by, predictive_checks
 from mscrenal.calibration.calibrate import prepare
+from mscrenal.calibration.diagnostics import IDENTIFIED, INFORMED
 from mscrenal.calibration.evidence import TABLES, evidence_hash
 from mscrenal.calibration.identifiability import Identifiability, Structure, identifiability
 from mscrenal.calibration.rivals import compare_loo, fit_rivals
@@ -39,6 +41,8 @@ from mscrenal.scenarios import compare, facts, trial, validate
 from mscrenal.scenarios.assess_figures import coverage_figure
 from mscrenal.scenarios.behaviours import check, shares
 from mscrenal.scenarios.evidence import address_of, predict_rows, write_predictions
+from mscrenal.scenarios.posterior_result import module_of, posterior_result
+from mscrenal.scenarios.sources import BY_PRIOR
 from mscrenal.scenarios.style import nice_unit
 from mscrenal.scenarios.trial_result import Share, TrialResult
 
@@ -355,6 +359,7 @@ def evidence_page() -> str:
             f"[what is to be known of it](../calibration/evidence/{name}.md).",
             table(headings, [_study_row(mine[key], here[here["study_id"] == key]) for key in sorted(mine)]),
         ]
+    parts.append("```{toctree}\n:hidden:\n\nColumns, notes, files <evidence-tables>\n```")
     return _stamped("\n\n".join(parts), evidence_stamp())
 
 
@@ -372,6 +377,12 @@ def write_predicted(_: int) -> None:
 
 WORST = 12
 WORST_STUDIES = 12
+FIGURE_WORDS: Mapping[str, str] = {
+    "pit": "Probability integral transform of the held-out rows",
+    "predicted_observed": "Published values beside their predictions",
+    "coverage": "Rows inside their intervals, by class of observable",
+    "fitted": "Rows that were fitted, inside their intervals, by class of observable",
+}
 MODELS = {"": "mechanistic model", "no_effect": "no MSC effect", "pooled": "pooled meta-analytic effect"}
 COVERAGE = ("Rows", "Inside 50 %", "Inside 90 %", "RMS z")
 
@@ -454,7 +465,7 @@ def _pictures(figures: Mapping[str, Figure]) -> dict[str, str]:
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(folder / f"validation_{name}.png", dpi=90, metadata={"Software": None})
-    return {n: f"![{n.replace('_', ' ')}](figures/validation_{n}.png)" for n in figures}
+    return {n: f"![{FIGURE_WORDS[n]}](figures/validation_{n}.png)" for n in figures}
 
 
 def validation_page(n: int, posterior: Posterior) -> str:
@@ -624,6 +635,121 @@ def write_identifiability(_: int) -> None:
     (ROOT / "docs" / "identifiability.md").write_text(page, encoding="utf-8")
 
 
+# --------------------------------------------------------------------------- what is known of each parameter
+
+# Of `mscrenal posterior`, in its order, with what each asks of the data.
+VERDICT_MEANINGS: Mapping[str, str] = {
+    "identified": f"the rows narrow it by {IDENTIFIED:.0%} or more",
+    "weakly identified": f"the rows narrow it by {INFORMED:.0%} or more",
+    "moved, hardly narrowed": "the rows narrow it less, but shift its median by more than half a prior SD",
+    BY_PRIOR: "neither: the rows say next to nothing of it",
+}
+KEPT = "not in the calibration"
+LIMIT = 1.6448536269514722  # 90 % of a standard normal distribution lies within
+
+
+def _between(three: Mapping[str, float]) -> str:
+    median, low, high = (
+        f"{v:.1e}" if 0 < abs(v) < 1e-3 else number(v) for v in (three[k] for k in ("median", "low", "high"))
+    )
+    return f"{median} ({low} to {high})"
+
+
+def _basis(name: str) -> str:
+    """What the prior rests on."""
+    source = sampled_parameters()[name].source
+    return "; ".join(map(str, source)) if isinstance(source, tuple) else str(source)
+
+
+def _calibrated_rows(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"`{r['name']}`",
+            _cell(r["label"]),
+            nice_unit(r["unit"]),
+            _between(r["prior"]),
+            _between(r["posterior"]),
+            f"{r['contraction']:.0%}",
+            r["verdict"],
+            _cell(_basis(r["name"])),
+            _cell(", ".join(r["sources"]) or MISSING),
+        )
+        for r in found
+    ]
+
+
+def _kept_rows(names: Sequence[str]) -> list[tuple[str, ...]]:
+    known = sampled_parameters()
+    rows: list[tuple[str, ...]] = []
+    for name in names:
+        p = known[name]
+        prior = {"median": p.at(0.0), "low": p.at(-LIMIT), "high": p.at(LIMIT)}
+        rows.append((f"`{name}`", _cell(p.meaning), nice_unit(p.unit), _between(prior), _cell(_basis(name))))
+    return rows
+
+
+def knowledge_page(posterior: Posterior) -> str:
+    """Each sampled parameter: prior, posterior, contraction, verdict, and what both rest on."""
+    result = posterior_result(posterior)
+    records, kept = result.records, result.by_prior_alone["not_sampled"]
+    verdicts = pd.Series([r["verdict"] for r in records]).value_counts()
+    parts = [
+        "# What is known of each parameter",
+        GENERATED,
+        f"{len(sampled_parameters())} numbers of the model have a prior. The calibration sampled {len(records)} of them; of the "
+        f"other {len(kept)} no row of the evidence can narrow any by 5 %, and they keep their prior "
+        "([why](../calibration.md#which-parameters-are-sampled)). Medians and 90 % intervals, in the unit of the parameter. "
+        "*Contraction*: 1 less the posterior SD over the prior's, on the scale on which the prior is normal; below zero where "
+        "the data made it wider. `mscrenal posterior` prints the same.",
+        table(
+            ("Verdict", "Meaning", "Parameters"),
+            [
+                *((name, meaning, str(verdicts.get(name, 0))) for name, meaning in VERDICT_MEANINGS.items()),
+                (KEPT, "left at its prior", str(len(kept))),
+            ],
+        ),
+        "A verdict is about this posterior and these rows: a parameter that is *by the prior alone* may still decide a result, "
+        "as [sensitivity](../commands.md#sensitivity) tells. Correlations between parameters are not in this table; "
+        "[identifiability](../identifiability.md) has the combinations that the rows know best.",
+        "## In the calibration",
+    ]
+    headings: tuple[str, ...] = (
+        "Parameter", "Meaning", "Unit", "Prior", "Posterior", "Contraction", "Verdict", "The prior rests on", "Rows that say most",
+    )  # fmt: skip
+    modules = list(dict.fromkeys(r["module"] for r in records))
+    for module in modules:
+        mine = [r for r in records if r["module"] == module]
+        parts += [f"### {_title(module)}", table(headings, _calibrated_rows(mine))]
+    parts.append("## Not in the calibration: the prior as it is")
+    homes: dict[str, list[str]] = {}
+    for name in kept:
+        homes.setdefault(module_of(name), []).append(name)
+    for module in sorted(homes):
+        headings = ("Parameter", "Meaning", "Unit", "Prior", "Rests on")
+        parts += [f"### {_title(module)}, kept", table(headings, _kept_rows(homes[module]))]
+    return _stamped("\n\n".join(parts), knowledge_stamp(posterior))
+
+
+def _title(module: str) -> str:
+    return module[:1].upper() + module[1:]
+
+
+def knowledge_stamp(posterior: Posterior) -> str:
+    """Twelve digits that change with the posterior and with what is declared of the sampled parameters."""
+    digest = hashlib.sha256(posterior_stamp(posterior).encode())
+    for name, p in sampled_parameters().items():
+        digest.update(
+            f"{name}|{p.unit}|{p.meaning}|{p.at(-LIMIT):.9g}|{p.at(LIMIT):.9g}|{_basis(name)}\n".encode()
+        )
+    return digest.hexdigest()[:12]
+
+
+def write_knowledge(_: int) -> None:
+    """The page of the model book that says what is known of each parameter, by the posterior that ships."""
+    page = knowledge_page(shipped_posterior())
+    (ROOT / "docs" / "model" / "knowledge.md").write_text(page, encoding="utf-8")
+
+
 # --------------------------------------------------------------------------- calibration
 
 SBC = ROOT / "docs" / "sbc.json"  # summary.json of `python -m mscrenal.calibration.sbc`
@@ -762,6 +888,7 @@ PAGES: Mapping[str, tuple[Callable[[int], None], int]] = {
     "predictions": (write_predicted, 1),
     "validation": (write_validation, 400),
     "identifiability": (write_identifiability, 1),
+    "knowledge": (write_knowledge, 1),
     "calibration": (write_calibration, 1),
     "trials": (write_trials, 1000),
 }

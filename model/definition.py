@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
+import pkgutil
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
+from types import ModuleType
 
+from mscrenal.model import processes
 from mscrenal.model.build import Model, build
 from mscrenal.model.declare import Parameter
 from mscrenal.model.drugs import DRUGS
@@ -34,7 +38,8 @@ from mscrenal.model.species import SPECIES
 
 __all__ = ["MODULES", "definition_hash", "model", "model_hash", "sampled_parameters"]
 
-MODULES = (
+# The order of states, and of the chapters of the pages.
+_FIRST: tuple[ModuleType, ...] = (
     exposure,
     effectors,
     metabolism,
@@ -46,6 +51,17 @@ MODULES = (
     variability,
 )
 
+
+def _modules() -> tuple[ModuleType, ...]:
+    """The modules in the order of the pages, then any other file of `processes` that names itself one, by name."""
+    found = (
+        importlib.import_module(f"{processes.__name__}.{entry.name}")
+        for entry in sorted(pkgutil.iter_modules(processes.__path__), key=lambda e: e.name)
+    )
+    return (*_FIRST, *(m for m in found if hasattr(m, "MODULE") and m not in _FIRST))
+
+
+MODULES = _modules()
 
 # Modules that describe or check the model and cannot change its numbers.
 DESCRIPTION = frozenset(

@@ -83,8 +83,8 @@ def calibrate(
     progress : callable, optional
         Called with the part of the work done (0 to 1) and a word.
 
-    Other
-    -----
+    Other Parameters
+    ----------------
     prepared : Prepared
         Another problem than that of the shipped evidence.
 

@@ -236,7 +236,7 @@ class PopulationResult(Result):
     def table(self) -> pd.DataFrame:
         """One row per arm and endpoint.
 
-        mean, sd, q05, q50, q95 over the n patients who have it; vs_reference_… the same of the differences patient by
+        mean, sd, q05, q50, q95 over the n patients who have it; ``vs_reference_…`` the same of the differences patient by
         patient, and the share who do better; n_failed and share_failed of the arm's patients.
         """
         return self._table.copy()
