@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -163,16 +163,25 @@ def compile_model(structure: Model, folder: Path, name: str = "", *, gradient: b
     # The sources of the package name the generated code, so that a warm start needs no sympy; and the code names
     # what numba compiled, so that an edit which leaves the equations alone costs no compilation.
     known = folder / f"definition_{name}.txt" if name else None
-    digest = known.read_text(encoding="utf-8") if known is not None and known.exists() else ""
-    if not digest or not _source_file(folder, digest).exists():
-        source, _ = generate(structure)
-        digest = hashlib.sha256((source + repr(structure.parameter_names)).encode()).hexdigest()
-        _write(_source_file(folder, digest), source)
-        if known is not None:
-            _write(known, digest)
+    digest = _digest(known, folder)
+    if not digest:
+        with _alone(folder):
+            digest = _digest(known, folder)
+            if not digest:
+                source, _ = generate(structure)
+                digest = hashlib.sha256((source + repr(structure.parameter_names)).encode()).hexdigest()
+                _write(_source_file(folder, digest), source)
+                if known is not None:
+                    _write(known, digest)
     core = _load(_source_file(folder, digest), CORE, integrator=True)
     kernels = _compiled(structure, core, digest)
     return _add_gradient(kernels, folder) if gradient else kernels
+
+
+def _digest(known: Path | None, folder: Path) -> str:
+    """The hash of the code that `known` tells of, if that code is there."""
+    digest = known.read_text(encoding="utf-8") if known is not None and known.exists() else ""
+    return digest if digest and _source_file(folder, digest).exists() else ""
 
 
 def _compiled(structure: Model, core: _Kernels, digest: str) -> Compiled:
@@ -203,7 +212,9 @@ def _add_gradient(kernels: Compiled, folder: Path) -> Compiled:
     path = _source_file(folder, kernels.hash).with_suffix("")
     path = path.with_name(f"{path.name}_sensitivities.py")
     if not path.exists():
-        _write(path, generate(kernels.model)[1]())
+        with _alone(folder):
+            if not path.exists():
+                _write(path, generate(kernels.model)[1]())
     more = _load(path, SENSITIVITY, sensitivities=True)
     code, system = more.module, kernels.system
     pattern = list(zip(system.jac_rows.tolist(), system.jac_columns.tolist(), strict=True))
@@ -270,12 +281,20 @@ def _numba_keeps_in(folder: Path) -> Iterator[None]:
 
 
 def _load_here(path: Path, kernels: Mapping[str, int], integrator: bool, sensitivities: bool) -> _Kernels:
+    jobs = _integrator_jobs(integrator, sensitivities)
+    ready = _ready_mark(path, jobs)
+    if not ready.exists():
+        with _alone(path.parent, _interpreter()):
+            return _prepare(path, kernels, jobs, ready)
+    return _prepare(path, kernels, jobs, ready)
+
+
+def _prepare(path: Path, kernels: Mapping[str, int], jobs: Mapping[str, Any], ready: Path) -> _Kernels:
     import numba as nb
 
     module = _module(path)
-    compile_integrator = _integrator_jobs(integrator, sensitivities)
-    ready = path.with_suffix(f".{sys.implementation.cache_tag}-{nb.__version__}.ready")
-    report = None if ready.exists() else _Preparing(len(kernels) + len(compile_integrator))
+    # Another process may have made it ready while this one waited for its turn.
+    report = None if ready.exists() else _Preparing(len(kernels) + len(jobs))
     pointer = nb.types.CPointer(nb.float64)
     functions = []
     for name, arrays in kernels.items():
@@ -283,7 +302,7 @@ def _load_here(path: Path, kernels: Mapping[str, int], integrator: bool, sensiti
             report.show(name)
         make = nb.cfunc(nb.void(*[pointer] * arrays), cache=True, error_model="numpy", fastmath={"contract"})
         functions.append(make(getattr(module, name)))
-    for name, job in compile_integrator.items():
+    for name, job in jobs.items():
         if report is not None:
             report.show(name)
         job()
@@ -291,6 +310,51 @@ def _load_here(path: Path, kernels: Mapping[str, int], integrator: bool, sensiti
         report.done()
         _write(ready, "")
     return _Kernels(module, tuple(functions), np.array([f.address for f in functions], dtype=np.int64))
+
+
+def _ready_mark(path: Path, jobs: Mapping[str, Any]) -> Path:
+    """The file that says that `path` and `jobs` are compiled: by this interpreter, of these files of the integrator.
+
+    numba knows the integrator by where its files lie and when they were written: another installation compiles anew.
+    """
+    sources = sorted({job.__code__.co_filename for job in jobs.values()})
+    stamps = [(name, os.stat(name).st_mtime_ns, os.stat(name).st_size) for name in sources]
+    integrator = hashlib.sha256(repr(stamps).encode()).hexdigest()[:8]
+    return path.with_suffix(f".{_interpreter()}-{integrator}.ready")
+
+
+def _interpreter() -> str:
+    """Who made the machine code; another one has files of its own."""
+    import numba as nb
+
+    return f"{sys.implementation.cache_tag}-{nb.__version__}"
+
+
+@contextmanager
+def _alone(folder: Path, part: str = "code") -> Iterator[None]:
+    """One process at a time makes this part of what is in `folder`: others wait, and find the work done.
+
+    Two that compile the same function for different types could also take each other's machine code: numba counts
+    its files without looking whether somebody else is counting.
+    """
+    from filelock import FileLock, Timeout  # here, so that a warm start goes without it
+
+    lock = FileLock(folder / f"preparing.{part}.lock")
+    # A file system without locks: both do the work, as each would alone.
+    with suppress(NotImplementedError):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(
+                "mscrenal: waiting for another process that prepares the model ...",
+                file=sys.stderr,
+                flush=True,
+            )
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _module(path: Path) -> ModuleType:

@@ -169,7 +169,7 @@ def value_of_parameters(
     columns = {name: np.asarray(given, dtype=float) for name, given in parameters.items()}
     columns = {name: given for name, given in columns.items() if np.ptp(given) > 0}
     design = _splines(n)
-    null = _by_chance(design, beside, seed)
+    null = _by_chance(design, beside, seed, PERMUTATIONS)
     limit = float(np.quantile(null, LEVEL ** (1 / max(len(columns), 1)), method="higher"))
     noise = float(null.mean())
     found = {}
@@ -262,7 +262,7 @@ def _fitted(design: Array, beside: Array) -> Array:
     return _product("nc,ck->nk", q, _product("nc,nk->ck", q, beside))
 
 
-def _by_chance(design: Array, beside: Array, seed: int, times: int = PERMUTATIONS) -> Array:
+def _by_chance(design: Array, beside: Array, seed: int, times: int) -> Array:
     """Values that a parameter without any say gets, (times,): ranks alone matter, so that all parameters share them."""
     q = np.ascontiguousarray(np.linalg.qr(design)[0])
     rng = stream(seed, "evppi", "permutations")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import locale
+import os
 from dataclasses import dataclass
+
+# Before numpy is loaded: matrices here are small, and threads of several workers' BLAS wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -88,6 +92,17 @@ def regimens(draw, products: tuple[str, ...] = tuple(PRODUCTS), most: int = 6) -
         start = draw(st.floats(0, 100))
         courses.append(DrugCourse(drug, start, draw(st.one_of(st.none(), st.floats(start + 1, 300)))))
     return Regimen(tuple(doses), tuple(courses))
+
+
+MOST_WORKERS = 8  # each holds a gigabyte
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The whole suite runs on all processors; tests that were named run here, where they start at once."""
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        return 0
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(processors, MOST_WORKERS)
 
 
 LOCALE = locale.setlocale(locale.LC_ALL)

@@ -193,12 +193,15 @@ def test_progress_counts_up_to_all_tasks_in_the_thread_of_the_caller(workers):
 
 @contextmanager
 def ctrl_c_after(seconds: float) -> Iterator[None]:
+    # A shell starts what it sends to the background with SIGINT ignored, and Python leaves it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(seconds, _thread.interrupt_main)
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

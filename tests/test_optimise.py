@@ -102,7 +102,10 @@ def test_what_has_nothing_to_do_with_the_choice_is_worth_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("transform", [np.exp, lambda x: x**3, lambda x: -x])
-def test_the_value_of_a_parameter_does_not_depend_on_its_scale(transform):
+def test_the_value_of_a_parameter_does_not_depend_on_its_scale(transform, monkeypatch):
+    monkeypatch.setattr(
+        "mscrenal.scenarios.decision.PERMUTATIONS", 100
+    )  # it is the raw value that is compared
     utility, parameters = two_options()
     plain = value_of_parameters(utility[:500], {"x": parameters["known"][:500]}, seed=1)["x"]
     other = value_of_parameters(utility[:500], {"x": transform(parameters["known"][:500])}, seed=1)["x"]
@@ -163,7 +166,9 @@ def test_no_parameter_group_or_study_is_worth_more_than_perfect_information(valu
     rng = np.random.default_rng(seed)
     parameters = {"first": utility[:, 0], "noise": rng.standard_normal(len(utility))}
     most, _ = value_of_perfect(utility)
-    found = list(value_of_parameters(utility, parameters, seed=seed).values())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mscrenal.scenarios.decision.PERMUTATIONS", 500)
+        found = list(value_of_parameters(utility, parameters, seed=seed).values())
     found += list(value_of_groups(utility, {"all": list(parameters.values())}, seed=seed).values())
     assert all(0 <= i.value <= most + 1e-12 for i in found)
     assert 0 <= value_of_study(utility, utility[:, 0], 1.0) <= most + 1e-12
