@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -393,3 +395,29 @@ def test_the_form_knows_every_product_drug_disease_and_arm_of_action():
     for disease in said["diseases"].values():
         for species, typical in disease["typical"].items():
             assert typical, f"{disease['title']} in {species} has nothing to fill the form with"
+
+
+def test_the_page_needs_no_package_of_other_extras():
+    """PyMC and its like belong to the extra `calibrate`, a cluster to `cluster`."""
+    said = """
+import asyncio, sys
+for name in ("pymc", "pytensor", "arviz", "nutpie", "distributed", "libsbml"):
+    sys.modules[name] = None  # as if it were not installed
+from mscrenal.app.page.serve import CHANNELS, application
+application()
+setup = {"arms": [{}]}
+ask = {
+    "explore": {"setup": setup},
+    "mechanism_picture": {},
+    "mechanism_about": {"source": "tgfb_kidney", "target": "psmad"},
+    "evidence": {"view": {}},
+}
+async def all_of():
+    for name, payload in ask.items():
+        async for answer in CHANNELS[name](payload):
+            assert not answer.get("problems"), answer
+asyncio.run(all_of())
+print("fine")
+"""
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "fine", done.stderr

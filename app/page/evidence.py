@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from scipy.stats import binomtest
 
 from mscrenal.app.console import DISCLAIMER
 from mscrenal.app.page.desk import Answer, work
@@ -21,7 +22,6 @@ from mscrenal.calibration.studies import ROLES, Arm, held_out, studies
 from mscrenal.model import DISEASES, DRUGS, PRODUCTS, DrugCourse
 from mscrenal.model.declare import nearest
 from mscrenal.model.text import format_duration
-from mscrenal.scenarios.assess_figures import wilson
 from mscrenal.scenarios.evidence import NO_CELLS, OTHER, address_of, evidence_rows, shipped_predictions
 from mscrenal.scenarios.style import nice_unit
 
@@ -158,6 +158,12 @@ def filtered(view: View) -> pd.DataFrame:
     return rows[keep]
 
 
+def _within(k: int, n: int) -> tuple[float, float]:
+    """The 90 % interval of a share of k in n, by Wilson's method."""
+    ends = binomtest(k, n).proportion_ci(0.9, method="wilson")
+    return float(ends.low), float(ends.high)
+
+
 def covered(rows: pd.DataFrame) -> list[Answer]:
     """Coverage of the predicted rows among `rows`, of each role for itself; never of several together.
 
@@ -180,7 +186,7 @@ def covered(rows: pd.DataFrame) -> list[Answer]:
         for column, level in ((2, "50"), (3, "90")):
             inside = sum(bool(r[column]) for r in mine)
             record[f"inside{level}"] = inside
-            record[f"share{level}"] = [inside / n, *wilson(inside / n, n)]
+            record[f"share{level}"] = [inside / n, *_within(inside, n)]
         record["z_rms"] = math.sqrt(math.fsum(r[4] ** 2 for r in mine) / n)
         out.append(record)
     return out
