@@ -62,6 +62,8 @@ numpydoc_xref_param_type = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "mscrenal"
+# Pages without pages below them need no bar for these.
+html_sidebars: dict[str, list[str]] = {page: [] for page in ("index", "glossary", "limits", "extending")}
 html_static_path = ["_static"]
 html_css_files = ["mscrenal.css"]
 html_math_renderer = "mathml"
@@ -128,7 +130,7 @@ def _inline(self: HTML5Translator, node: nodes.math) -> None:
 
 
 def _block(self: HTML5Translator, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    self.body.append(f'<div class="equation">{tex2mathml(node.astext(), as_block=True)}</div>')
     raise nodes.SkipNode
 
 
