@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mscrenal.app.page import explore
+from mscrenal.app.page import explore, lessons
 from mscrenal.app.page.config import config
 from mscrenal.app.page.desk import Channel, Desk
 from mscrenal.app.page.setup import setup_of
@@ -44,6 +44,9 @@ CHANNELS: dict[str, Channel] = {
     "address": _address,
     "explore": explore.answer,
     "explore_file": explore.downloads,
+    "lesson": lessons.answer,
+    "lesson_answers": lessons.answers,
+    "lesson_address": lessons.address,
 }
 
 
@@ -97,6 +100,7 @@ def application() -> Any:
             ui.tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
             ui.tags.link(rel="icon", href="static/icon.svg", type="image/svg+xml"),
             ui.tags.link(rel="stylesheet", href="static/page.css"),
+            ui.tags.link(rel="stylesheet", href="static/lessons.css"),
             ui.tags.script(src="plots/plotly.min.js", defer=""),
             ui.tags.script(src="static/page.js", type="module"),
         ),
