@@ -107,15 +107,15 @@ def test_ten_times_the_dose_makes_up_for_part_of_it():
 
 def test_for_egfr_dividing_the_cells_makes_hardly_any_difference():
     f = findings("schedule")
-    assert f["win_egfr6"] > f["win_egfr1"]
+    assert f["win_egfr6"][0] > f["win_egfr1"][0]
     assert 0.9 < f["egfr6"][0] < 1.15
     assert f["egfr1"][0] < 1
 
 
 def test_which_schedule_wins_on_uacr_turns_round_with_the_reading():
     f = findings("schedule")
-    assert f["win_end6"] > 90
-    assert f["win_mean1"] > 50
+    assert f["win_end6"][0] > 90
+    assert f["win_mean1"][0] > 50
 
 
 def test_twice_the_cells_do_more_than_dividing_them_but_not_twice_as_much():
@@ -130,15 +130,15 @@ def test_twice_the_cells_do_more_than_dividing_them_but_not_twice_as_much():
 
 def test_il6_leans_on_immunomodulation_and_fibrosis_on_the_antifibrotic_arm():
     f = findings("arms")
-    assert f["first_il6"] > 50
-    assert f["first_fibrosis"] > 50
+    assert f["first_il6"][0] > 50
+    assert f["first_fibrosis"][0] > 50
 
 
 def test_no_arm_carries_egfr_alone():
     f = findings("arms")
     shares = [f[name][0] for name in ("egfr_cyto", "egfr_angio", "egfr_immuno")]
     assert max(shares) < 1.5 * min(shares), "'similar shares'"
-    assert f["first_egfr"] < 50
+    assert f["first_egfr"][0] < 50
     assert all(f[n][2] - f[n][1] > 20 for n in ("egfr_cyto", "egfr_angio", "egfr_immuno")), "'wide bands'"
 
 
@@ -154,13 +154,14 @@ def test_knock_outs_add_up_in_people_and_less_so_where_effects_are_large():
 
 def test_a_small_trial_is_rarely_significant_and_then_exaggerates():
     f = findings("trial")
-    assert f["hits"] < 10
+    assert f["hits"][0] < 10
+    assert f["harmful_worlds"] == 0, "'they help in every world'"
     assert 0 < f["wrong"] < 2.6, "chance alone gives 2.5 % on a side"
-    assert f["exaggeration"] > 3
+    assert f["exaggeration"][0] > 3
     assert f["truth"][0] < f["least"] / 5, "'the truth is not'"
     assert f["width_double"] == pytest.approx(f["width"] / np.sqrt(2), rel=0.05)
     assert f["needed"] > 1000
-    assert f["hits"] < f["hits_uacr"] < 25
+    assert f["hits"][0] < f["hits_uacr"][0] < 25
 
 
 def test_the_normal_approximation_gives_what_the_engine_gives():
@@ -287,6 +288,8 @@ def test_numbers_are_said_as_people_read_them():
     assert said(0.0) == "0"
     assert said(float("inf")) == "beyond the end"
     assert said(0.0123) == "0.012"
+    assert said(1e-7) == "0.000"
+    assert said((0.0, 1.0)) == "0 ± 1"
     assert said(band(np.linspace(0, 100, 101))) == "50 (5.0 to 95)"
 
 
@@ -373,6 +376,10 @@ def test_the_outline_has_what_the_browser_draws_controls_of():
     ):
         assert {c["name"] for c in lesson["controls"]} == set(model.model_fields)
         for control in lesson["controls"]:
-            values = [v for v, _ in control["options"]] if "options" in control else [control["low"], control["high"]]
+            values = (
+                [v for v, _ in control["options"]]
+                if "options" in control
+                else [control["low"], control["high"]]
+            )
             for value in values:
                 model.model_validate({control["name"]: value})

@@ -62,6 +62,7 @@ __all__ = [
     "patient",
     "rat",
     "readings",
+    "share_error",
     "simulated_trials",
     "winners",
 ]
@@ -234,18 +235,24 @@ def schedule(controls: Schedule, thetas: Sequence[Theta]) -> Found:
     }
 
 
+def share_error(share: float, n: int) -> float:
+    """Monte-Carlo error of a share of n draws; that of one draw where none or all of them agree."""
+    least = min(max(share, 1 / n), 1 - 1 / n)
+    return math.sqrt(least * (1 - least) / n)
+
+
 def winners(found: Found) -> dict[str, tuple[list[float], list[float]]]:
     """Share of draws in which one, three and six parts do best, with its error: eGFR and UACR at the end, mean UACR."""
     scores = {
         "egfr": found["egfr"][:, :3, -1],
         "end": -found["uacr"][:, :3, -1],
-        "mean": -np.trapezoid(found["uacr"][:, :3], SCHEDULE_DAYS, axis=2),
+        "mean": np.asarray(-np.trapezoid(found["uacr"][:, :3], SCHEDULE_DAYS, axis=2)),
     }
     out = {}
     for name, score in scores.items():
         fine = score[~np.isnan(score).any(axis=1)]
         shares = [float(np.mean(fine.argmax(axis=1) == k)) for k in range(3)]
-        out[name] = (shares, [math.sqrt(s * (1 - s) / len(fine)) for s in shares])
+        out[name] = (shares, [share_error(s, len(fine)) for s in shares])
     return out
 
 

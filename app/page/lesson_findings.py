@@ -39,6 +39,7 @@ from mscrenal.app.page.lesson_experiments import (
     joined,
     lost,
     readings,
+    share_error,
     simulated_trials,
     winners,
 )
@@ -48,7 +49,10 @@ from mscrenal.model.definition import sampled_parameters
 __all__ = ["Numbers", "band", "findings", "said", "whole"]
 
 Array = NDArray[np.float64]
-Numbers = dict[str, float | tuple[float, float, float]]
+# A value; a share with its Monte-Carlo error; or a median with the ends of its band.
+Number = float | tuple[float, float] | tuple[float, float, float]
+Numbers = dict[str, Number]
+BOOTSTRAPS = 200
 LONG_RUN = 200  # times that chance is drawn in each world, for shares in the long run
 
 _kept: dict[tuple[str, str], Found] = {}
@@ -88,21 +92,29 @@ def band(values: Array) -> tuple[float, float, float]:
     return float(mid), float(low), float(high)
 
 
-def said(value: float | tuple[float, float, float]) -> str:
-    """A number with two significant digits (from 100 to 999 whole), or a median with its band.
+def said(value: Number) -> str:
+    """A number with two significant digits (from 100 to 999 whole), with its error, or a median with its band.
 
     >>> said((-5.23, -31.9, -0.49))
     '−5.2 (−32 to −0.49)'
+    >>> said((61.7, 4.9))
+    '62 ± 5'
     >>> said(118.4), said(18342.0)
     ('118', '18,000')
     """
     if isinstance(value, tuple):
-        mid, low, high = (said(v) for v in value)
-        return f"{mid} ({low} to {high})"
+        first, *rest = (said(v) for v in value)
+        if len(rest) == 2:
+            return f"{first} ({rest[0]} to {rest[1]})"
+        # An error has the decimals of its value.
+        decimals = len(first.partition(".")[2])
+        return f"{first} ± {value[1]:.{decimals}f}"
     if math.isinf(value):
         return "beyond the end"
     if value == 0:
         return "0"
+    if abs(value) < 5e-4:
+        return "0.000"
     digits = 0 if 100 <= abs(value) < 1000 else 1 - math.floor(math.log10(abs(value)))
     rounded = round(value, digits)
     return f"{rounded:,.{max(0, digits)}f}".replace("-", "\N{MINUS SIGN}")
@@ -158,8 +170,11 @@ def _translation() -> Numbers:
 
 def _schedule() -> Numbers:
     found = whole("schedule", Schedule())
-    wins = {name: [100 * s for s in shares] for name, (shares, _) in winners(found).items()}
-    mean = -np.trapezoid(found["uacr"], SCHEDULE_DAYS, axis=2)
+    wins = {
+        name: [(100 * s, 100 * e) for s, e in zip(shares, errors, strict=True)]
+        for name, (shares, errors) in winners(found).items()
+    }
+    mean = np.asarray(-np.trapezoid(found["uacr"], SCHEDULE_DAYS, axis=2))
     egfr = found["egfr"][:, :, -1]
     return {
         "win_egfr6": wins["egfr"][2],
@@ -181,9 +196,10 @@ def _arms() -> Numbers:
     def share(read: str, arm: str) -> tuple[float, float, float]:
         return band(bars(read)[1][:, ARMS_OF_ACTION.index(arm)])
 
-    def first(read: str) -> list[float]:
+    def first(read: str) -> list[tuple[float, float]]:
         best = bars(read)[1].argmax(axis=1)
-        return [100 * float(np.mean(best == k)) for k in range(len(ARMS_OF_ACTION))]
+        shares = [float(np.mean(best == k)) for k in range(len(ARMS_OF_ACTION))]
+        return [(100 * s, 100 * share_error(s, len(best))) for s in shares]
 
     out: Numbers = {
         "first_il6": first("il6_serum")[ARMS_OF_ACTION.index("immunomodulation")],
@@ -209,13 +225,15 @@ def worlds(read: str) -> Found:
 def _trial() -> Numbers:
     egfr, uacr = worlds("egfr_change"), worlds("uacr_percent_change")
     long = long_run(egfr, "egfr_change", TRIAL_N)
+    long_uacr = long_run(uacr, "uacr_percent_change", TRIAL_N)
     width = half_width(egfr, TRIAL_N)
     truth = band(egfr["truth"])
     return {
-        "hits": long["hits"],
+        "hits": (long["hits"], long["error"]),
         "wrong": long["wrong"],
-        "hits_uacr": long_run(uacr, "uacr_percent_change", TRIAL_N)["hits"],
-        "exaggeration": long["exaggeration"],
+        "harmful_worlds": float(np.mean(egfr["truth"] <= 0)),
+        "hits_uacr": (long_uacr["hits"], long_uacr["error"]),
+        "exaggeration": (long["exaggeration"], long["exaggeration_error"]),
         "least": width,
         "width": width,
         "width_double": half_width(egfr, 2 * TRIAL_N),
@@ -225,25 +243,34 @@ def _trial() -> Numbers:
     }
 
 
-def half_width(found: Found, n: int) -> float:
+def half_width(found: Found, n: float) -> float:
     """Half of the 95 % interval of a trial of n an arm, at the median standard error, on the scale of the test."""
     return float(np.median(found["se"])) * math.sqrt(TRIAL_N / n) * float(stats.t.isf(0.025, 2 * n - 3))
 
 
 def long_run(found: Found, read: str, n: int) -> dict[str, float]:
-    """Per cent of trials significant in favour and against, their Monte-Carlo error over worlds, and exaggeration."""
+    """Per cent of trials significant in favour and against, exaggeration, and their Monte-Carlo errors over worlds."""
     drawn = chance(found, n, 0, LONG_RUN)
     sign = 1.0 if read == "egfr_change" else -1.0
     good = (sign * drawn["estimate"] > 0) & (drawn["significant"] > 0)
     bad = (sign * drawn["estimate"] < 0) & (drawn["significant"] > 0)
+    by_world = {
+        name: np.where(good, drawn[name], 0.0).reshape(LONG_RUN, -1).sum(axis=0)
+        for name in ("estimate", "truth")
+    }
     per_world = good.reshape(LONG_RUN, -1).mean(axis=0)
+    n_worlds = len(per_world)
+    again = np.random.default_rng(40).integers(n_worlds, size=(BOOTSTRAPS, n_worlds))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = by_world["estimate"][again].sum(axis=1) / by_world["truth"][again].sum(axis=1)
     return {
         "hits": 100 * float(good.mean()),
-        "error": 100 * float(per_world.std(ddof=1) / math.sqrt(len(per_world))),
+        "error": 100 * float(per_world.std(ddof=1) / math.sqrt(n_worlds)),
         "wrong": 100 * float(bad.mean()),
         "exaggeration": float(drawn["estimate"][good].mean() / drawn["truth"][good].mean())
         if good.any()
         else math.nan,
+        "exaggeration_error": float(np.nanstd(ratios)) if np.isfinite(ratios).any() else math.nan,
     }
 
 

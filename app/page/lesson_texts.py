@@ -75,9 +75,9 @@ LESSONS: tuple[Lesson, ...] = (
         "memory",
         "Why the effect outlives the cells",
         "The infused cells are gone within days or weeks, while what they did to the kidney takes months to fade.",
-        "A patient with diabetic kidney disease gets one infusion of a million umbilical-cord cells per kg on day 0. Above: "
+        "A patient with diabetic kidney disease gets one infusion of a million umbilical-cord cells per kg on day 0. First plot: "
         "living cells in each organ, and white blood cells of the patient that took up dying MSC and were changed by it "
-        "(reprogrammed phagocytes, counted as cells taken up). Below: the effect. Choose what is read, and what these "
+        "(reprogrammed phagocytes, counted as cells taken up). Second plot: the effect. Choose what is read, and what these "
         "phagocytes remember.",
         (
             Question(
@@ -125,23 +125,23 @@ LESSONS: tuple[Lesson, ...] = (
         "Why rodents respond more",
         "The same dose per kg does much in a diabetic rat and little in a patient; one number carries most of the difference.",
         "A rat with streptozotocin diabetes (eight weeks after its pancreas was damaged) and a patient with diabetic kidney "
-        "disease get one infusion of umbilical-cord cells, the same number per kg. Left: the effect in both. Right: what is "
+        "disease get one infusion of umbilical-cord cells, the same number per kg. First plot: the effect in both. Second: what is "
         "known of the translation factor. Choose the dose, what is read, and fix the factor if you like.",
         (
             Question(
                 "How much larger is the effect in the rat?",
                 "Leave factor and dose as they are; compare the lowest points of both curves.",
-                "UACR falls by at most {rat} % in the rat and {patient} % in the patient. Draw by draw the patient's effect is "
+                "UACR changes by at most {rat} % in the rat and {patient} % in the patient. Draw by draw the patient's effect is "
                 "{ratio} % of the rat's.",
                 "Effects in rodents come from many small controlled experiments; those in people from a few trials.",
-                "That published animal experiments are not only the lucky ones. The calibration estimates and takes out a small-"
-                "study effect, but cannot know what was never published.",
+                "That published animal experiments are not only the lucky ones. The calibration estimates and takes out that "
+                "small studies show larger effects, but cannot know what was never published.",
                 "A rat is given its diabetes within days, all animals of a strain are alike, and they are treated early. Patients "
                 "are none of this.",
             ),
             Question(
                 "Is the factor known? What did the trials add?",
-                "Look at the right plot: the line is what was assumed before the trials, the bars what is left after them.",
+                "Look at the second plot: the line is what was assumed before the trials, the bars what is left after them.",
                 "Before the trials anything from none to all was allowed, with a median of {prior}. Afterwards the median is {factor}. "
                 "So the trials moved it down, but the band is still wide: between its ends the factor differs {spread}-fold.",
                 "The move: trials in people showed less than animals did.",
@@ -162,7 +162,7 @@ LESSONS: tuple[Lesson, ...] = (
             Question(
                 "Would ten times the dose make up for it?",
                 "Set the factor back to estimated and the dose to 10.",
-                "Partly: with ten million cells per kg the patient's UACR falls by at most {ten} %, {ten_ratio} % of what one million "
+                "Partly: with ten million cells per kg the patient's UACR changes by at most {ten} %, {ten_ratio} % of what one million "
                 "did in the rat.",
                 "No trial that was read went beyond about 4 million per kg: this is extrapolated.",
                 "The factor multiplies the activity of cells, so that ten times the dose offsets a tenth, until lungs crowded by "
@@ -176,8 +176,8 @@ LESSONS: tuple[Lesson, ...] = (
         "schedule",
         "Dose or frequency",
         "How many cells are given in all matters; into how many infusions they are divided hardly does, but for when one looks.",
-        "A patient with diabetic kidney disease gets a total of umbilical-cord cells in one, three or six infusions. Left: the "
-        "effect on UACR. Right: in how many draws each schedule does best. Choose the total and the days between infusions.",
+        "A patient with diabetic kidney disease gets a total of umbilical-cord cells in one, three or six infusions. First plot: the "
+        "effect on UACR. Second: in how many draws each schedule does best. Choose the total and the days between infusions.",
         (
             Question(
                 "Which schedule is best for eGFR at week 48?",
@@ -240,7 +240,7 @@ LESSONS: tuple[Lesson, ...] = (
             ),
             Question(
                 "Add up what the six knock-outs take from the effect on UACR. Is it the whole effect?",
-                "Look at the dots at the right: 100 % would be additive. Then set how strongly cells act to 'as in rodents', and "
+                "Look at the dots of the second plot: 100 % would be additive. Then set how strongly cells act to 'as in rodents', and "
                 "change 'switched off' into 'left alone'.",
                 "In the patient nearly: {sum_off} % for knock-outs, {sum_alone} % for arms left alone. Effects there are small, and small "
                 "effects add. If cells acted as in rodents: {sum_off_one} % and {sum_alone_one} %. Arms work on the same chain, so that "
@@ -257,8 +257,8 @@ LESSONS: tuple[Lesson, ...] = (
         "trial",
         "Why 38 patients are few",
         "One trial of 19 + 19 is drawn again and again: its answer is mostly chance, and when it is significant it exaggerates.",
-        "Umbilical-cord cells, three weekly infusions, against placebo; read at week 48. Left: forty trials, each with its 95 % "
-        "interval; filled: significant in favour of cells (p below 5 %). Right: how wide such an interval is, by size. Choose "
+        "Umbilical-cord cells, three weekly infusions, against placebo; read at week 48. First plot: forty trials, each with its 95 % "
+        "interval; filled: significant in favour of cells (p below 5 %). Second: how wide such an interval is, by size. Choose "
         "what is tested and how many patients each arm has, and let chance draw again.",
         (
             Question(
@@ -275,14 +275,14 @@ LESSONS: tuple[Lesson, ...] = (
                 "Look at the significant trials alone. What do they say of the size of the effect?",
                 "Compare the filled dots with the true effects (short dark lines).",
                 "On average they find {exaggeration} times the true effect: an estimate must be about {least} mL/min/1.73 m² to be significant, "
-                "and the truth is not. Such trials are published and remembered (the winner's curse).",
+                "and the truth is far smaller. Such trials are published and remembered (the winner's curse).",
                 "The arithmetic is the same for any small trial of a small effect.",
                 "How small the effect is.",
                 "If the true effect is much larger than the model thinks, the exaggeration is smaller.",
             ),
             Question(
                 "How many patients would make the interval as narrow as the effect?",
-                "Move the slider of patients and follow the point on the right plot to the shaded band of the true effect.",
+                "Move the slider of patients and follow the point on the second plot to the shaded band of the true effect.",
                 "With 19 in each arm the estimate is uncertain by {width} mL/min/1.73 m² on either side, with 38 by {width_double}: to "
                 "halve it takes four times the patients. To bring it down to the median true effect takes {needed} patients in each arm.",
                 "The variation of eGFR.",
@@ -304,14 +304,14 @@ LESSONS: tuple[Lesson, ...] = (
         "early",
         "What early UACR tells about late eGFR",
         "A larger early fall of UACR goes with more eGFR years later, but how closely depends on what varies: knowledge or people.",
-        "Umbilical-cord cells, three weekly infusions. Each dot on the left is one draw: the same typical patient in a world that "
-        "may be true. Each dot on the right is one of 200 different virtual patients, all in the same world (the posterior's "
+        "Umbilical-cord cells, three weekly infusions. Each dot of the first plot is one draw: the same typical patient in a world that "
+        "may be true. Each dot of the second is one of 200 different virtual patients, all in the same world (the posterior's "
         "medians). Choose when UACR and eGFR are read, and against what: the untreated twin (which only a model has) or the "
         "patient's own first day (which a clinic has).",
         (
             Question(
                 "Across draws: does an early fall of UACR tell the late gain of eGFR?",
-                "Left plot, against the untreated twin.",
+                "First plot, against the untreated twin.",
                 "Very closely: the rank correlation is {rho_draws}. Worlds in which cells act strongly show it early and late.",
                 "None: no trial of cells followed patients for three years with enough patients to see it.",
                 "That the same few numbers (the translation factor above all) scale every effect. The correlation is built from "
@@ -320,7 +320,7 @@ LESSONS: tuple[Lesson, ...] = (
             ),
             Question(
                 "And across patients in one world?",
-                "Right plot, still against the twin.",
+                "Second plot, still against the twin.",
                 "Less: {rho_patients}. Patients differ in kidney function, in albuminuria and in how they respond, and each of these acts "
                 "on one marker more than on the other.",
                 "Spreads of age, eGFR, UACR and progression come from trials.",
@@ -329,7 +329,7 @@ LESSONS: tuple[Lesson, ...] = (
             ),
             Question(
                 "A clinic has no twin. What does it see?",
-                "Set 'against' to the patient's own first day. The grey line of the table has the same patients without cells.",
+                "Set 'against' to the patient's own first day. Grey circles are the same patients without cells.",
                 "Treated patients whose UACR fell keep more eGFR: {rho_seen}. But so do untreated ones: {rho_untreated}. What the clinic sees is "
                 "mostly who was going to do well anyway; it says next to nothing of the cells.",
                 "That a lower UACR goes with slower loss of eGFR is among the best-established findings in nephrology.",
@@ -340,7 +340,7 @@ LESSONS: tuple[Lesson, ...] = (
             Question(
                 "How much eGFR does the early fall buy?",
                 "Against the twin again; read off both axes, and change the year.",
-                "Little: a fall of UACR by {uacr} % at week 24 goes with {egfr} mL/min/1.73 m² at year 3, in a patient who loses {loss} without cells. "
+                "Little: a change of UACR by {uacr} % at week 24 goes with {egfr} mL/min/1.73 m² at year 3, in a patient who loses {loss} without cells. "
                 "At year 1 it is {egfr_one}: what was gained is partly lost again, as one course of cells wears off.",
                 "Three years are longer than nearly all trials of cells: this is extrapolated.",
                 "That lost nephrons (the kidney's filtering units) do not come back.",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ from mscrenal.app.page.lesson_texts import GLOSSARY, LESSONS, Lesson
 from mscrenal.app.page.setup import ArmSetup, Problem, Setup, problems_of
 from mscrenal.model import ARMS_OF_ACTION, SPECIES
 from mscrenal.model.declare import HalfNormal, nearest
+from mscrenal.scenarios.run import extrapolations
 from mscrenal.scenarios.style import FAINT, INK, OKABE_ITO
 
 __all__ = ["address", "answer", "answers", "outline"]
@@ -66,6 +68,8 @@ Plot = dict[str, Any]
 BLUE, ORANGE, GREEN, PINK, YELLOW, SKY = OKABE_ITO
 DRAW_PARTS = (10, 30, 60)
 TRIALS_SHOWN = 40
+LARGEST_ON_TRIAL = 300  # patients in an arm that the tab Trial simulates while somebody waits
+LARGEST_READ = 4.0  # 1e6 cells/kg in one dose: docs/limits.md, ranges
 READ = {
     "uacr": "UACR",
     "il6_serum": "IL-6 in serum",
@@ -298,7 +302,7 @@ async def answer(payload: Mapping[str, Any]) -> AsyncIterator[Answer]:
     lesson = _lesson(payload)
     key = lesson.key
     controls = CONTROLS[key][0].model_validate(payload.get("controls"))
-    head = {"lesson": key, "links": _links(controls)}
+    head = {"lesson": key, "links": _links(controls), "rests": await work(_rests)}
     if isinstance(controls, SmallTrial):
         async for plots in _trials(controls):
             yield {**head, **plots}
@@ -312,7 +316,7 @@ async def answer(payload: Mapping[str, Any]) -> AsyncIterator[Answer]:
             "stage": "middle",
             "draws": 1,
             "of": len(drawn),
-            "plots": show(controls, await work(SIMULATE[key], controls, [middle()])),
+            "plots": await work(show, controls, await work(SIMULATE[key], controls, [middle()])),
         }
         done: list[Found] = []
         first = 0
@@ -328,7 +332,7 @@ async def answer(payload: Mapping[str, Any]) -> AsyncIterator[Answer]:
                     "stage": "bands",
                     "draws": first,
                     "of": len(drawn),
-                    "plots": show(controls, found),
+                    "plots": await work(show, controls, found),
                 }
         assert found is not None
         keep(key, controls, found)
@@ -337,7 +341,7 @@ async def answer(payload: Mapping[str, Any]) -> AsyncIterator[Answer]:
         "stage": "done",
         "draws": len(drawn),
         "of": len(drawn),
-        "plots": show(controls, found),
+        "plots": await work(show, controls, found),
     }
 
 
@@ -357,6 +361,19 @@ async def _trials(controls: SmallTrial) -> AsyncIterator[Answer]:
                 "of": TRIAL_PARTS * len(parts[0]["se"]),
                 "plots": _show_trial(controls, found),
             }
+
+
+@cache
+def _rests() -> list[str]:
+    """What all six rest on: they treat the same patient with the same product."""
+    return extrapolations(patient(336.0, ArmSetup()).scenario(), shipped_draws())
+
+
+def _beyond(most: float) -> str:
+    """A warning for doses that nobody gave."""
+    if most <= LARGEST_READ:
+        return ""
+    return f"Extrapolated: no trial that was read gave more than about {LARGEST_READ:g} million cells/kg at once."
 
 
 _ran: dict[str, set[int]] = {}
@@ -386,7 +403,9 @@ def _links(controls: Controls) -> list[Answer]:
         ]
         return [explore(patient(168.0, *off), "Four of the knock-outs on Explore")]
     if isinstance(controls, SmallTrial):
-        pairs = [["scenario", "uc-dn-weekly"], ["endpoint", controls.read], ["n", str(controls.n)]]
+        pairs = [["scenario", "uc-dn-weekly"], ["endpoint", controls.read]]
+        if controls.n <= LARGEST_ON_TRIAL:
+            pairs.append(["n", str(controls.n)])
         return [{"tab": "trial", "label": "Plan such a trial on Trial, with its power curve", "pairs": pairs}]
     return [explore(patient(3 * 365.25, ArmSetup()), "Open three years on Explore", "values")]
 
@@ -455,7 +474,7 @@ def _show_memory(controls: Memory, found: Found) -> list[Plot]:
         {
             "id": "cells",
             "title": "Where the cells are, and who took them up",
-            "x": x,
+            "x": {"title": x["title"], "range": [0, 12]},  # beyond, only the straight line goes on
             "y": {
                 "title": "Cells/kg",
                 "type": "log",
@@ -464,7 +483,7 @@ def _show_memory(controls: Memory, found: Found) -> list[Plot]:
                 "range": [0, 6.3],
             },
             "traces": [*organs, taught],
-            "words": f"Cells per kg over 48 weeks, logarithmic. Living cells, day 1: {rows[0][1]}; day 28: {rows[0][4]}. "
+            "words": f"Cells per kg over 12 weeks, logarithmic. Living cells, day 1: {rows[0][1]}; day 28: {rows[0][4]}. "
             f"Reprogrammed phagocytes, day 28: {rows[1][4]}.",
             "table": {
                 "caption": "Median and 90 % band over draws",
@@ -505,6 +524,7 @@ def _show_translation(controls: Translation, found: Found) -> list[Plot]:
     return [
         {
             "id": "effect",
+            "note": _beyond(controls.dose),
             "title": f"{name} in rat and patient, the same dose per kg",
             "x": {"title": "Weeks from the infusion", "range": [0, 24]},
             "y": {"title": f"{name}, % against the twin"},
@@ -582,6 +602,7 @@ def _show_schedule(controls: Schedule, found: Found) -> list[Plot]:
     return [
         {
             "id": "course",
+            "note": _beyond(controls.total),
             "title": "UACR, the same cells once, in three, in six",
             "x": {"title": "Weeks from the first infusion", "range": [0, 48]},
             "y": {"title": "UACR, % against the twin"},
@@ -599,7 +620,7 @@ def _show_schedule(controls: Schedule, found: Found) -> list[Plot]:
         {
             "id": "wins",
             "title": "Which does best, in how many draws",
-            "x": {"title": "Read as"},
+            "x": {"title": "Read as", "automargin": True},
             "y": {"title": "% of draws", "range": [0, 109]},
             "traces": bars if several else [],
             "words": f"Per cent of draws in which each schedule does best. {told}." if several else "Draws follow.",
@@ -682,7 +703,7 @@ def _show_trial(controls: SmallTrial, found: Found) -> list[Plot]:
     what = "eGFR, mL/min/1.73 m² against placebo" if egfr else "UACR, % against placebo"
     long = long_run(found, controls.read, n)
     sizes = np.geomspace(8, 2000, 40)
-    widths = np.array([half_width(found, round(s)) for s in sizes])
+    widths = np.array([half_width(found, s) for s in sizes])
     here = half_width(found, n)
     true_size = np.abs(found["truth"])
     middle_true, low_true, high_true = band(true_size)
@@ -747,14 +768,14 @@ def _show_early(controls: EarlyMarker, found: Found) -> list[Plot]:
     draws, people = found["seen"], early_patients()
     start = controls.against == "start"
     against = "the first day" if start else "the twin"
-    x = {"title": f"UACR at week {controls.week}, % against {against}"}
-    y = {"title": f"eGFR at year {controls.year} against {against}, mL/min/1.73 m²"}
+    x = {"title": f"Δ UACR at week {controls.week}, %"}
+    y = {"title": f"Δ eGFR at year {controls.year}, mL/min/1.73 m²"}
     plots, rows = [], []
     for name, seen, one in (("draws", draws, "one draw"), ("patients", people, "one patient")):
         early, late = early_effects(seen, controls)
         several = len(early) > 3
         rho = said(correlation(early, late)) if several else "–"
-        traces = [
+        traces: list[Plot] = [
             {
                 "kind": "points",
                 "name": f"{one}, treated",

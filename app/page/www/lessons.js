@@ -76,14 +76,14 @@ const wide = (t) => (t.low ? t.mid.map((_, k) => `${shown(t.low[k])} to ${shown(
 const KINDS = {
   line(t) {
     const edge = { x: t.x, mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false };
-    const band = t.low ? [{ ...edge, y: t.low }, { ...edge, y: t.high, fill: "tonexty", fillcolor: withAlpha(t.colour, 0.14) }] : [];
+    const band = t.low ? [{ ...edge, y: t.low }, { ...edge, y: t.high, fill: "tonexty", fillcolor: withAlpha(t.colour, 0.11) }] : [];
     return [...band, {
       x: t.x, y: t.mid, name: t.name, mode: "lines", line: { color: t.colour, dash: t.dash, width: 2 }, customdata: wide(t),
       hovertemplate: t.low ? "%{y:.3~g} (%{customdata})" : "%{y:.3~g}",
     }];
   },
   bars: (t) => [{
-    type: "bar", x: t.x, y: t.mid, name: t.name, width: t.width, marker: { color: withAlpha(t.colour, 0.75), line: { color: t.colour, width: 1 }, pattern: { shape: t.pattern || "", fgcolor: "#ffffff" } },
+    type: "bar", x: t.x.map((v) => (typeof v === "string" ? v.replace(/, /, ",<br>") : v)), y: t.mid, name: t.name, width: t.width, marker: { color: withAlpha(t.colour, 0.75), line: { color: t.colour, width: 1 }, pattern: { shape: t.pattern || "", fillmode: "overlay", fgcolor: "#ffffff", fgopacity: 0.8, size: 7 } },
     error_y: t.error ? { array: t.error, color: "#222222", thickness: 1.2, width: 4 } : undefined, hovertemplate: t.error ? "%{y:.0f} ± %{error_y.array:.0f}" : "%{y:.1f}",
   }],
   sideways: (t) => [{
@@ -178,6 +178,7 @@ function take(answer, { asked }) {
     ? "At the medians of the posterior; draws follow."
     : lesson().key === "trial" ? `Worlds of ${answer.draws} of ${answer.of} trials simulated by the engine.`
       : `Medians and 90 % bands over ${answer.draws} of ${answer.of} draws of the posterior.`;
+  $("#lessons-rests").replaceChildren(...answer.rests.map((t) => h("li", {}, t)));
   $("#lessons-links").replaceChildren(...answer.links.map((l) => h("button", { type: "button", onclick: () => goTo(l.tab, l.pairs) }, l.label)));
   $("#lessons").dataset.stage = answer.stage;
   if (done) {
@@ -252,6 +253,7 @@ function build() {
     h("div", { class: "files lesson-links" }, h("span", { id: "lessons-links", class: "files" }),
       h("button", { type: "button", id: "lessons-data", onclick: () => saveText(`mscrenal-lesson-${number}.csv`, data(), "text/csv") }, "Data")),
     h("details", { class: "numbers" }, h("summary", {}, "Numbers of the plots"), h("div", { id: "lessons-tables" })),
+    h("details", { class: "rests" }, h("summary", {}, "What this rests on"), h("ul", { id: "lessons-rests" })),
     h("h3", { class: "questions-title" }, "Questions"),
     h("ol", { class: "questions" }, l.questions.map((q, k) => h("li", {},
       h("p", { class: "asked" }, q.ask),
