@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from mscrenal.app.console import DISCLAIMER
-from mscrenal.app.page import explore
+from mscrenal.app.page import explore, lessons
 from mscrenal.app.page.setup import DEFAULT, MOST_ARMS, MOST_DOSES, NO_CELLS
 from mscrenal.model import (
     ARM_MEANING,
@@ -89,6 +89,7 @@ def config() -> dict[str, Any]:
         ],
         "endpoints": explore.endpoint_words(),
         "draws": explore.DRAWS,
+        "lessons": lessons.outline(),
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mscrenal.app.page import evidence, explore, mechanism, pathway, trial
+from mscrenal.app.page import evidence, explore, lessons, mechanism, pathway, trial
 from mscrenal.app.page.config import config
 from mscrenal.app.page.desk import Channel, Desk
 from mscrenal.app.page.setup import setup_of
@@ -52,6 +52,9 @@ CHANNELS: dict[str, Channel] = {
     "evidence": evidence.answer,
     "evidence_study": evidence.study,
     "evidence_file": evidence.downloads,
+    "lesson": lessons.answer,
+    "lesson_answers": lessons.answers,
+    "lesson_address": lessons.address,
 }
 
 
@@ -108,6 +111,7 @@ def application() -> Any:
             ui.tags.link(rel="stylesheet", href="static/trial.css"),
             ui.tags.link(rel="stylesheet", href="static/mechanism.css"),
             ui.tags.link(rel="stylesheet", href="static/evidence.css"),
+            ui.tags.link(rel="stylesheet", href="static/lessons.css"),
             ui.tags.script(src="plots/plotly.min.js", defer=""),
             ui.tags.script(src="static/page.js", type="module"),
         ),

@@ -4,5 +4,6 @@ import "./explore.js";
 import "./trial.js";
 import "./mechanism.js";
 import "./evidence.js";
+import "./lessons.js";
 
 connected.then(begin);
