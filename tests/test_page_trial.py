@@ -180,7 +180,9 @@ def test_an_impossible_covariate_is_left_out_and_the_patient_stays():
 
 
 def test_an_animal_of_explore_is_refused_in_words():
-    design, problems = design_of([("species", "rat"), ("disease", "stz"), ("arm", "UC,IV,1,3,7")])
+    design, problems = design_of(
+        [("species", "rat"), ("disease", "stz"), ("start_week", "8"), ("arm", "UC,IV,1,3,7")]
+    )
     assert "virtual trials are of people" in problems[0].message
     assert design.scenario is not None
 
