@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ROOMS = ("model", "calibration", "scenarios", "app")
-SHIPPED = (".py", ".nc", ".toml", ".csv", ".md", ".json", ".html", ".css", ".typed")
+SHIPPED = (".py", ".nc", ".toml", ".csv", ".md", ".json", ".html", ".css", ".js", ".svg", ".typed")
 
 
 def in_tree() -> set[str]:
