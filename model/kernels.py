@@ -13,11 +13,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import update_wrapper
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -136,13 +137,35 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MSCRENAL_CACHE") or platformdirs.user_cache_dir("mscrenal"))
 
 
-@cache
+class _Once:
+    """A function of a number that is called once for each, however many threads ask for it at the same time.
+
+    `made` holds what it gave. `functools.cache` would let two threads that come first both compile, and one of them meet
+    a module that the other is still importing.
+    """
+
+    _turn = RLock()  # one for all: numba's settings are shared, and `with_gradient` asks for `compiled`
+
+    def __init__(self, function: Callable[[int], Compiled]) -> None:
+        update_wrapper(self, function)
+        self._function = function
+        self.made: dict[int, Compiled] = {}
+
+    def __call__(self, slots: int = 1) -> Compiled:
+        if slots not in self.made:
+            with self._turn:
+                if slots not in self.made:
+                    self.made[slots] = self._function(slots)
+        return self.made[slots]
+
+
+@_Once
 def compiled(slots: int = 1) -> Compiled:
     """The compiled model for arms that mix at most `slots` products; from the cache when it was compiled before."""
     return compile_model(model(slots), _writable(cache_folder()), f"{definition_hash()[:20]}_{slots}")
 
 
-@cache
+@_Once
 def with_gradient(slots: int = 1) -> Compiled:
     """As `compiled`, with the kernels of the sensitivities, which are made when first asked for."""
     return _add_gradient(compiled(slots), _writable(cache_folder()))

@@ -93,3 +93,20 @@ def test_after_an_edit_of_the_integrator_it_is_prepared_anew(tmp_path):
     assert mark() == before
     source.write_text("def job():\n    return 12\n", encoding="utf-8")
     assert mark() != before
+
+
+def test_threads_that_all_come_first_get_one_model():
+    """As the threads of a page or a validation: each may be the one that needs the compiled model first."""
+    said = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from mscrenal.model.kernels import compiled
+ready = Barrier(8)
+def first(_):
+    ready.wait()
+    return compiled(1)
+with ThreadPoolExecutor(8) as threads:
+    print(len({id(found) for found in threads.map(first, range(8))}))
+"""
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "1", done.stderr
