@@ -376,7 +376,8 @@ def test_a_defect_of_ours_keeps_its_traceback(api):
 
 
 @pytest.mark.parametrize(
-    "command", ["compare", "scenarios", "simulate", "explain", "sensitivity", "trial", "optimise", "facts"]
+    "command",
+    ["compare", "scenarios", "simulate", "explain", "sensitivity", "trial", "optimise", "facts", "app"],
 )
 def test_the_help_of_each_command_has_a_worked_example(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
@@ -392,7 +393,7 @@ def test_help_says_that_this_is_no_medical_advice():
 def test_only_commands_that_work_are_offered():
     names = {command.name or command.callback.__name__ for command in main.registered_commands}
     assert names == {
-        "calibrate", "compare", "explain", "export", "facts", "optimise", "population", "posterior", "scenarios", "sensitivity",
+        "app", "calibrate", "compare", "explain", "export", "facts", "optimise", "population", "posterior", "scenarios", "sensitivity",
         "simulate", "trial", "validate", "verify",
     }  # fmt: skip
 
