@@ -55,6 +55,7 @@ from mscrenal.app.page.lesson_experiments import (
 from mscrenal.app.page.lesson_findings import band, findings, half_width, keep, kept, long_run, said
 from mscrenal.app.page.lesson_texts import GLOSSARY, LESSONS, Lesson
 from mscrenal.app.page.setup import ArmSetup, Problem, Setup, problems_of
+from mscrenal.app.page.trial import MOST_N
 from mscrenal.model import ARMS_OF_ACTION, SPECIES
 from mscrenal.model.declare import HalfNormal, nearest
 from mscrenal.scenarios.run import extrapolations
@@ -68,7 +69,6 @@ Plot = dict[str, Any]
 BLUE, ORANGE, GREEN, PINK, YELLOW, SKY = OKABE_ITO
 DRAW_PARTS = (10, 30, 60)
 TRIALS_SHOWN = 40
-LARGEST_ON_TRIAL = 300  # patients in an arm that the tab Trial simulates while somebody waits
 LARGEST_READ = 4.0  # 1e6 cells/kg in one dose: docs/limits.md, ranges
 READ = {
     "uacr": "UACR",
@@ -404,7 +404,7 @@ def _links(controls: Controls) -> list[Answer]:
         return [explore(patient(168.0, *off), "Four of the knock-outs on Explore")]
     if isinstance(controls, SmallTrial):
         pairs = [["scenario", "uc-dn-weekly"], ["endpoint", controls.read]]
-        if controls.n <= LARGEST_ON_TRIAL:
+        if controls.n <= MOST_N:
             pairs.append(["n", str(controls.n)])
         return [{"tab": "trial", "label": "Plan such a trial on Trial, with its power curve", "pairs": pairs}]
     return [explore(patient(3 * 365.25, ArmSetup()), "Open three years on Explore", "values")]

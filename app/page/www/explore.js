@@ -3,6 +3,7 @@ import {
   $, ask, banded, complain, complainOfAddress, config, csv, draw, h, layout, onAnswer, register, savePicture, saveText, say, shown, table,
   timings, writeAddress,
 } from "./core.js";
+import { controlsOf, tick } from "./controls.js";
 import { pathway } from "./pathway.js";
 
 const LETTERS = "ABCD";
@@ -17,70 +18,8 @@ let latest = null; // the newest answer
 let details = null; // what the first answer of it said beside curves
 let given = []; // what the address said, until the first answer
 let changed = 0; // when the last change was made, until its curve is drawn
-const fields = new Map(); // path of a field -> its element
 
-// ---------------------------------------------------------------- controls
-
-/** A slider and a number that say the same; `log` spreads decades evenly. */
-function slider({ path, label, unit, low, high, step, log = false, value, set, scale = 1 }) {
-  const id = `explore-${path.replaceAll(".", "-")}`;
-  const STEPS = 400;
-  const toPlace = (v) => (log ? Math.round((Math.log(Math.max(v, low) / low) / Math.log(high / low)) * STEPS) : v);
-  const round = (v) => Number(v.toPrecision(v < 1 ? 1 : 2));
-  const fromPlace = (p) => (log ? Math.min(high, Math.max(low, round(low * (high / low) ** (p / STEPS)))) : p);
-  const range = h("input", {
-    type: "range", id: `${id}-range`, "aria-label": unit ? `${label}, ${unit}` : label, min: log ? 0 : low, max: log ? STEPS : high, step: log ? 1 : step,
-  });
-  const box = h("input", { type: "number", id, min: low, max: high, step: "any", inputmode: "decimal", "aria-describedby": `${id}-problem` });
-  const put = (v) => {
-    range.value = toPlace(v);
-    range.setAttribute("aria-valuetext", `${shown(v)} ${unit || ""}`.trim());
-    box.value = shown(v, 4);
-  };
-  put(value / scale);
-  range.addEventListener("input", () => {
-    const v = fromPlace(Number(range.value));
-    box.value = shown(v, 4);
-    range.setAttribute("aria-valuetext", `${shown(v)} ${unit || ""}`.trim());
-    set(v * scale);
-    refresh();
-  });
-  box.addEventListener("input", () => {
-    const v = Number(box.value);
-    if (box.value === "" || !Number.isFinite(v)) return; // half typed
-    range.value = toPlace(v);
-    set(v * scale);
-    refresh();
-  });
-  const made = h("div", { class: "control" },
-    h("label", { for: id }, label, unit ? h("span", { class: "unit" }, ` ${unit}`) : null),
-    h("div", { class: "pair" }, range, box),
-    h("p", { class: "field-problem", id: `${id}-problem`, hidden: true }));
-  fields.set(path, made);
-  return made;
-}
-
-function choice({ path, label, options, value, set }) {
-  const id = `explore-${path.replaceAll(".", "-")}`;
-  const groups = new Map();
-  for (const o of options) groups.set(o.group || "", [...(groups.get(o.group || "") || []), o]);
-  const option = (o) => h("option", { value: o.value, selected: o.value === value }, o.label);
-  const select = h("select", { id, "aria-describedby": `${id}-problem` },
-    [...groups].map(([group, list]) => (group ? h("optgroup", { label: group }, list.map(option)) : list.map(option))));
-  select.value = value;
-  select.addEventListener("change", () => { set(select.value); });
-  const made = h("div", { class: "control" }, h("label", { for: id }, label), select,
-    h("p", { class: "field-problem", id: `${id}-problem`, hidden: true }));
-  fields.set(path, made);
-  return made;
-}
-
-function tick({ id, label, checked, set, title }) {
-  const box = h("input", { type: "checkbox", id });
-  box.checked = checked;
-  box.addEventListener("change", () => { set(box.checked); });
-  return h("div", { class: "tick" }, box, h("label", { for: id, title }, label));
-}
+const { fields, slider, choice, mark } = controlsOf("explore", () => refresh());
 
 // ---------------------------------------------------------------- the form
 
@@ -98,7 +37,7 @@ function patientForm() {
   }
   options.sort((a, b) => (a.group < b.group ? 1 : a.group > b.group ? -1 : 0));
   const parts = [choice({
-    path: "disease", label: "Disease", options, value: `${setup.species}/${setup.disease}`,
+    name: "disease", label: "Disease", list: options.map((o) => [o.value, o.label, o.group]), value: `${setup.species}/${setup.disease}`,
     set(value) {
       const [species, disease] = value.split("/");
       const kept = setup;
@@ -113,12 +52,12 @@ function patientForm() {
   const known = typical();
   for (const [name, c] of Object.entries(config.covariates)) {
     if (!(name in known) || name === "insulin_share") continue;
-    parts.push(slider({ path: name, ...c, label: c.label, value: setup[name] ?? known[name], set: (v) => { setup[name] = v; } }));
+    parts.push(slider({ ...c, name, label: c.label, value: setup[name] ?? known[name], set: (v) => { setup[name] = v; } }));
   }
   if ("start_week" in known) {
-    parts.push(slider({ path: "start_week", label: "First dose, weeks after the insult", unit: "", low: 0, high: 52, step: 1, value: setup.start_week ?? known.start_week, set: (v) => { setup.start_week = v; } }));
+    parts.push(slider({ name: "start_week", label: "First dose, weeks after the insult", unit: "", low: 0, high: 52, step: 1, value: setup.start_week ?? known.start_week, set: (v) => { setup.start_week = v; } }));
   }
-  parts.push(choice({ path: "sex", label: "Sex", options: [{ value: "female", label: "female" }, { value: "male", label: "male" }], value: setup.sex, set: (v) => { setup.sex = v; refresh(); } }));
+  parts.push(choice({ name: "sex", label: "Sex", list: [["female", "female"], ["male", "male"]], value: setup.sex, set: (v) => { setup.sex = v; refresh(); } }));
   const drugs = h("details", { class: "drugs", open: !narrow() }, h("summary", {}, "Background drugs"),
     Object.entries(config.drugs).map(([name, title]) => tick({
       id: `explore-drug-${name}`, label: title, checked: setup.drugs.includes(name),
@@ -126,7 +65,7 @@ function patientForm() {
     })));
   fields.set("drugs", drugs);
   parts.push(drugs);
-  parts.push(slider({ path: "horizon", label: "Follow-up", unit: "weeks", low: 4, high: 260, step: 1, log: true, value: setup.horizon, scale: 7, set: (v) => { setup.horizon = v; } }));
+  parts.push(slider({ name: "horizon", label: "Follow-up", unit: "weeks", low: 4, high: 260, step: 1, log: true, value: setup.horizon, scale: 7, set: (v) => { setup.horizon = v; } }));
   const horizon = parts.pop();
   const [disease, ...rest] = parts;
   return h("fieldset", {}, h("legend", {}, setup.species === "human" ? "Patient" : "Animal"), disease,
@@ -139,8 +78,8 @@ function armForm(arm, place) {
   const at = (name) => `arms.${place}.${name}`;
   const parts = [
     choice({
-      path: at("product"), label: "Product", value: arm.product,
-      options: Object.entries(config.products).map(([value, p]) => ({ value, label: `${value}: ${p.title}`, group: { cells: "Cells", ev: "Vesicles", medium: "Conditioned medium" }[p.kind] })),
+      name: at("product"), label: "Product", value: arm.product,
+      list: Object.entries(config.products).map(([value, p]) => [value, `${value}: ${p.title}`, { cells: "Cells", ev: "Vesicles", medium: "Conditioned medium" }[p.kind]]),
       set(value) {
         const before = product.kind;
         arm.product = value;
@@ -151,10 +90,10 @@ function armForm(arm, place) {
         refresh();
       },
     }),
-    choice({ path: at("route"), label: "Route", value: arm.route, options: product.routes.map((value) => ({ value, label: value })), set: (v) => { arm.route = v; refresh(); } }),
-    slider({ path: at("dose"), label: "Dose", unit: product.unit, low: 0.01, high: Math.min(largest, 1000), step: 0.01, log: true, value: arm.dose, set: (v) => { arm.dose = v; } }),
-    slider({ path: at("n"), label: "Number of doses", unit: "", low: 1, high: config.most_doses, step: 1, value: arm.n, set: (v) => { arm.n = Math.round(v); } }),
-    slider({ path: at("every"), label: "Days between doses", unit: "", low: 1, high: 365, step: 1, log: true, value: arm.every, set: (v) => { arm.every = v; } }),
+    choice({ name: at("route"), label: "Route", value: arm.route, list: product.routes.map((value) => [value, value]), set: (v) => { arm.route = v; refresh(); } }),
+    slider({ name: at("dose"), label: "Dose", unit: product.unit, low: 0.01, high: Math.min(largest, 1000), step: 0.01, log: true, value: arm.dose, set: (v) => { arm.dose = v; } }),
+    slider({ name: at("n"), label: "Number of doses", unit: "", low: 1, high: config.most_doses, step: 1, value: arm.n, set: (v) => { arm.n = Math.round(v); } }),
+    slider({ name: at("every"), label: "Days between doses", unit: "", low: 1, high: 365, step: 1, log: true, value: arm.every, set: (v) => { arm.every = v; } }),
     h("details", { class: "off", open: arm.off.length > 0 || (place === 0 && !narrow()) }, h("summary", {}, "Arms of action"),
       Object.entries(config.actions).map(([name, meaning]) => tick({
         id: `explore-arm${place}-${name}`, label: name, title: meaning, checked: !arm.off.includes(name),
@@ -188,30 +127,9 @@ function refresh() {
   writeAddress();
 }
 
-function markProblems(problems) {
-  for (const made of fields.values()) {
-    const note = $(".field-problem", made);
-    if (note) note.hidden = true;
-    for (const input of made.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
-  }
-  const homeless = [];
-  for (const p of problems) {
-    const path = [...fields.keys()].filter((key) => p.field === key || p.field.startsWith(`${key}.`)).sort((a, b) => b.length - a.length)[0];
-    const note = path && $(".field-problem", fields.get(path));
-    if (!note) {
-      homeless.push(p);
-      continue;
-    }
-    note.textContent = p.message;
-    note.hidden = false;
-    for (const input of fields.get(path).querySelectorAll("input, select")) input.setAttribute("aria-invalid", "true");
-  }
-  complain(homeless);
-}
-
 function take(answer, { asked }) {
   if (answer.problems) {
-    markProblems(answer.problems);
+    mark(answer.problems);
     $("#explore-state").textContent = "Not computed: see the marked fields.";
     say(answer.problems.map((p) => p.message).join(" "));
     return;
@@ -219,7 +137,7 @@ function take(answer, { asked }) {
   if (answer.end && !answer.stage) return;
   if (answer.stage === "middle") {
     details = answer;
-    markProblems([]);
+    mark([]);
   }
   latest = { ...details, ...answer };
   drawAll();

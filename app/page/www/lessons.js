@@ -4,6 +4,7 @@ import {
   $, ask, complain, config, csv, draw, goTo, h, layout, onAnswer, register, savePicture, saveText, say, shown, table, timings,
   writeAddress,
 } from "./core.js";
+import { controlsOf } from "./controls.js";
 
 const { glossary, lessons } = config.lessons;
 let number = 1;
@@ -17,45 +18,11 @@ const lesson = () => lessons[number - 1];
 
 // ---------------------------------------------------------------- controls
 
-function choice(c) {
-  const id = `lessons-${c.name}`;
-  const select = h("select", { id, onchange: (e) => { controls[c.name] = e.target.value; refresh(); } },
-    c.options.map(([value, label]) => h("option", { value }, label)));
-  select.value = controls[c.name];
-  return h("div", { class: "control" }, h("label", { for: id }, c.label), select);
-}
+const form = controlsOf("lessons", () => refresh());
 
-function slider(c) {
-  const id = `lessons-${c.name}`;
-  const STEPS = 200;
-  const whole = c.step >= 1;
-  const tidy = (v) => (whole ? Math.round(v) : Number(v.toPrecision(2)));
-  const toPlace = (v) => (c.log ? Math.round((Math.log(v / c.low) / Math.log(c.high / c.low)) * STEPS) : v);
-  const fromPlace = (p) => (c.log ? Math.min(c.high, Math.max(c.low, tidy(c.low * (c.high / c.low) ** (p / STEPS)))) : p);
-  const range = h("input", { type: "range", id: `${id}-range`, "aria-label": [c.label, c.unit].filter(Boolean).join(", "), min: c.log ? 0 : c.low, max: c.log ? STEPS : c.high, step: c.log ? 1 : c.step });
-  const box = h("input", { type: "number", id, min: c.low, max: c.high, step: whole ? 1 : "any", inputmode: "decimal" });
-  const put = (v) => {
-    range.value = toPlace(v);
-    range.setAttribute("aria-valuetext", `${shown(v)} ${c.unit}`.trim());
-  };
-  put(controls[c.name]);
-  box.value = shown(controls[c.name], 4);
-  const set = (v) => {
-    controls[c.name] = v;
-    put(v);
-    refresh();
-  };
-  range.addEventListener("input", () => {
-    const v = fromPlace(Number(range.value));
-    box.value = shown(v, 4);
-    set(v);
-  });
-  box.addEventListener("input", () => {
-    const v = Number(box.value);
-    if (box.value !== "" && Number.isFinite(v)) set(v); // what is out of bounds the server says
-  });
-  return h("div", { class: "control" }, h("label", { for: id }, c.label, c.unit ? h("span", { class: "unit" }, ` ${c.unit}`) : null), h("div", { class: "pair" }, range, box));
-}
+const choice = (c) => form.choice({ name: c.name, label: c.label, list: c.options, value: controls[c.name], set: (v) => { controls[c.name] = v; refresh(); } });
+
+const slider = (c) => form.slider({ ...c, whole: c.step >= 1, value: controls[c.name], set: (v) => { controls[c.name] = v; } });
 
 function again(c) {
   return h("div", { class: "control" }, h("button", {

@@ -3,6 +3,7 @@ import {
   $, ask, banded, complain, config, csv, draw, h, layout, onAnswer, pairsOf, register, savePicture, saveText, say, shown,
   table, timings, together, writeAddress,
 } from "./core.js";
+import { controlsOf } from "./controls.js";
 
 const CALM = 250; // ms without a change, after which the design is asked about
 const PACE = 1200; // ms between trials that play by themselves
@@ -27,58 +28,9 @@ let tally = []; // trials drawn so far
 let last = null; // the newest of them, patient by patient
 let playing = false;
 let timer = 0;
-const fields = new Map();
 const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-// ---------------------------------------------------------------- controls
-
-function noted(name, label, unit, ...controls) {
-  const id = `trial-${name.replaceAll(".", "-")}`;
-  const made = h("div", { class: "control" },
-    h("label", { for: id }, label, unit ? h("span", { class: "unit" }, ` ${unit}`) : null), controls,
-    h("p", { class: "field-problem", id: `${id}-problem`, hidden: true }));
-  fields.set(name, made);
-  return made;
-}
-
-/** A slider and a number that say the same; `log` spreads decades evenly, `whole` keeps to whole numbers. */
-function slider({ name, label, unit, low, high, step, log = false, whole = false, value, set }) {
-  const id = `trial-${name.replaceAll(".", "-")}`;
-  const STEPS = 300;
-  const place = (v) => (log ? Math.round((Math.log(Math.max(v, low) / low) / Math.log(high / low)) * STEPS) : v);
-  const round = (v) => (whole ? Math.round(v) : Number(v.toPrecision(2)));
-  const read = (p) => (log ? Math.min(high, Math.max(low, round(low * (high / low) ** (p / STEPS)))) : p);
-  const range = h("input", { type: "range", id: `${id}-range`, "aria-label": unit ? `${label}, ${unit}` : label, min: log ? 0 : low, max: log ? STEPS : high, step: log ? 1 : step });
-  const box = h("input", { type: "number", id, min: low, max: high, step: "any", inputmode: "decimal", "aria-describedby": `${id}-problem` });
-  const tell = (v) => range.setAttribute("aria-valuetext", `${shown(v)} ${unit || ""}`.trim());
-  range.value = place(value);
-  box.value = shown(value, 4);
-  tell(value);
-  range.addEventListener("input", () => {
-    const v = read(Number(range.value));
-    box.value = shown(v, 4);
-    tell(v);
-    set(v);
-    refresh();
-  });
-  box.addEventListener("input", () => {
-    const v = Number(box.value);
-    if (box.value === "" || !Number.isFinite(v)) return; // half typed
-    range.value = place(v);
-    tell(v);
-    set(v);
-    refresh();
-  });
-  return noted(name, label, unit, h("div", { class: "pair" }, range, box));
-}
-
-function choice({ name, label, list, value, set }) {
-  const id = `trial-${name.replaceAll(".", "-")}`;
-  const select = h("select", { id, "aria-describedby": `${id}-problem` }, list.map(([v, text]) => h("option", { value: v }, text)));
-  select.value = value;
-  select.addEventListener("change", () => set(select.value));
-  return noted(name, label, null, select);
-}
+const { fields, slider, choice, mark } = controlsOf("trial", () => refresh());
 
 // ---------------------------------------------------------------- the form
 
@@ -234,30 +186,15 @@ function refresh(wait = CALM) {
   }, wait);
 }
 
-function markProblems(problems) {
-  for (const made of fields.values()) {
-    $(".field-problem", made).hidden = true;
-    for (const input of made.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
-  }
-  const homeless = [];
-  for (const p of problems) {
-    const end = p.field.split(".").at(-1);
-    const name = [p.field.replace(/^design\./, ""), `arm.${{ days: "every" }[end] || end}`, { visits: "every" }[p.field]].find((f) => f && fields.has(f));
-    if (!name) {
-      homeless.push(p);
-      continue;
-    }
-    const note = $(".field-problem", fields.get(name));
-    note.textContent = p.message;
-    note.hidden = false;
-    for (const input of fields.get(name).querySelectorAll("input, select")) input.setAttribute("aria-invalid", "true");
-  }
-  complain(homeless);
+/** The field that the server's name of one belongs to. */
+function home(field) {
+  const end = field.split(".").at(-1);
+  return [field.replace(/^design\./, ""), `arm.${{ days: "every" }[end] || end}`, { visits: "every" }[field]].find((f) => f && fields.has(f));
 }
 
 function take(answer, { asked }) {
   if (answer.problems) {
-    markProblems(answer.problems);
+    mark(answer.problems, home);
     $("#trial-state").textContent = "Not computed: see the marked fields.";
     $("#trial").dataset.stage = "problem";
     changed = 0;
@@ -268,7 +205,7 @@ function take(answer, { asked }) {
     const before = latest && JSON.stringify(latest.query);
     latest = { ...(latest && latest.line ? { line: latest.line, dots: [], numbers: null, stale: true } : {}), ...answer };
     ({ choices } = answer);
-    markProblems([]);
+    mark([], home);
     complain(pending.map((p) => ({ field: p.field, message: p.message })));
     pending = [];
     if (rebuild) build();
