@@ -124,7 +124,6 @@ function build() {
 function refresh() {
   changed = performance.now();
   ask("explore", { setup, view });
-  writeAddress();
 }
 
 function take(answer, { asked }) {
@@ -140,6 +139,7 @@ function take(answer, { asked }) {
     mark([]);
   }
   latest = { ...details, ...answer };
+  if (answer.stage === "middle") writeAddress(); // whose words come with the answer
   drawAll();
   const now = performance.now();
   if (answer.stage === "middle" && changed) {
