@@ -24,8 +24,14 @@ class Watched:
     def __init__(self, page: Page) -> None:
         self.page, self.faults = page, []
         page.on("pageerror", lambda error: self.faults.append(f"error in the page: {error}"))
+        page.on("console", self._said)
         page.on("request", self._asked)
         page.on("response", self._answered)
+
+    def _said(self, message) -> None:
+        # What fails as an answer is taken, Shiny catches and says there.
+        if message.type == "error":
+            self.faults.append(f"error in the console: {message.text}")
 
     def _asked(self, request) -> None:
         parts = urlsplit(request.url)

@@ -98,7 +98,7 @@ export function controlsOf(prefix, refresh) {
     return [...fields.keys()].filter((key) => field === key || field.startsWith(`${key}.`)).sort((a, b) => b.length - a.length)[0];
   }
 
-  return { fields, slider, choice, mark };
+  return { fields, noted, slider, choice, mark };
 }
 
 export function tick({ id, label, checked, set, title }) {

@@ -250,7 +250,6 @@ function words(panel) {
 function fillNumbers(panel, figure) {
   const box = $(".numbers", figure);
   if (!box.open) return;
-  const end = latest.days.length - 1;
   const places = [0, 0.25, 0.5, 0.75, 1].map((share) => latest.days.reduce((best, d, k) => (Math.abs(d - share * setup.horizon) < Math.abs(latest.days[best] - share * setup.horizon) ? k : best), 0));
   const unit = inWeeks() ? "week" : "day";
   const rows = latest.curves.flatMap((arm, place) => {

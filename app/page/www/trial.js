@@ -30,7 +30,7 @@ let playing = false;
 let timer = 0;
 const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-const { fields, slider, choice, mark } = controlsOf("trial", () => refresh());
+const { fields, noted, slider, choice, mark } = controlsOf("trial", () => refresh());
 
 // ---------------------------------------------------------------- the form
 
