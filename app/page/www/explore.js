@@ -28,6 +28,8 @@ const typical = () => config.diseases[setup.disease].typical[setup.species];
 /** On a phone the form is kept short, so that curves and sliders are near each other. */
 const narrow = () => window.matchMedia("(max-width: 820px)").matches;
 
+const drugWords = () => `Background drugs: ${setup.drugs.join(", ") || "none"}`;
+
 function patientForm() {
   const options = [];
   for (const [name, d] of Object.entries(config.diseases)) {
@@ -58,10 +60,11 @@ function patientForm() {
     parts.push(slider({ name: "start_week", label: "First dose, weeks after the insult", unit: "", low: 0, high: 52, step: 1, value: setup.start_week ?? known.start_week, set: (v) => { setup.start_week = v; } }));
   }
   parts.push(choice({ name: "sex", label: "Sex", list: [["female", "female"], ["male", "male"]], value: setup.sex, set: (v) => { setup.sex = v; refresh(); } }));
-  const drugs = h("details", { class: "drugs", open: !narrow() }, h("summary", {}, "Background drugs"),
+  const summary = h("summary", {}, drugWords());
+  const drugs = h("details", { class: "drugs" }, summary,
     Object.entries(config.drugs).map(([name, title]) => tick({
       id: `explore-drug-${name}`, label: title, checked: setup.drugs.includes(name),
-      set(on) { setup.drugs = on ? [...setup.drugs, name] : setup.drugs.filter((d) => d !== name); refresh(); },
+      set(on) { setup.drugs = on ? [...setup.drugs, name] : setup.drugs.filter((d) => d !== name); summary.textContent = drugWords(); refresh(); },
     })));
   fields.set("drugs", drugs);
   parts.push(drugs);
