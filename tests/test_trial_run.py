@@ -36,7 +36,8 @@ def run():
 
 def test_part_by_part_is_the_same_to_the_last_bit(run, whole):
     pd.testing.assert_frame_equal(_sorted(run.result().rows), _sorted(whole.rows))
-    assert run.result().comparisons == whole.comparisons
+    # In words, all digits of them: an exaggeration that is not defined is NaN, which is not equal to itself.
+    assert repr(run.result().comparisons) == repr(whole.comparisons)
     assert run.result().provenance["scenario_hash"] == whole.provenance["scenario_hash"]
 
 
