@@ -216,7 +216,7 @@ def test_a_phone_scrolls_in_one_direction_only(page, address, tab):
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
-def test_curves_answer_a_slider_within_300_ms(page, address, record_property):
+def test_how_soon_curves_answer_a_slider(page, address, record_property):
     """The median over moves of a slider with one arm set up; measured from the move to the drawn curve."""
     opened(page, address)
     slider = page.locator("#explore-arms-0-dose-range")
