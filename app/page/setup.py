@@ -17,6 +17,7 @@ from mscrenal.model.declare import nearest
 from mscrenal.model.text import format_dose, format_duration, parse_dose, parse_duration
 from mscrenal.scenarios import Arm, Course, PatientSpec, Scenario, ScenarioError
 from mscrenal.scenarios.scenario import inside
+from mscrenal.scenarios.scenario_text import scenario_text
 
 __all__ = ["MOST_ARMS", "NO_CELLS", "ArmSetup", "Problem", "Setup", "problems_of", "setup_of"]
 
@@ -242,39 +243,8 @@ class Setup(BaseModel):
 
     def toml(self) -> str:
         """The text of a scenario file that says the same; arms of action cannot be switched off there."""
-        scenario = self.scenario()
-        patient = scenario.subject
-        lines = [
-            "# Set up on the page of mscrenal. Run it:  mscrenal compare THIS-FILE.toml",
-            f'title = "{scenario.title}"',
-            f'horizon = "{format_duration(self.horizon)}"',
-            f'reference = "{NO_CELLS}"',
-            "",
-            "[patient]",
-            f'species = "{self.species}"',
-            f'disease = "{self.disease}"',
-            f'sex = "{self.sex}"',
-        ]
-        for name in (*COVARIATES, "start_week"):
-            if name == "start_week" or self.species == "human" or name == "weight_kg":
-                value = getattr(patient, name)
-                if value is not None:
-                    lines.append(f"{name} = {value:g}")
-        if self.drugs:
-            lines.append("drugs = [" + ", ".join(f'"{d}"' for d in self.drugs) + "]")
-        lines += ["", "[[arm]]", f'name = "{NO_CELLS}"']
-        for name, arm in self.named():
-            lines += [
-                "",
-                "[[arm]]",
-                f'name = "{name}"',
-                f'product = "{arm.product}"',
-                f'route = "{arm.route}"',
-                f'dose = "{arm.dose_text}"',
-                f"days = [{', '.join(f'{d:g}' for d in arm.days)}]",
-                f'infusion = "{format_duration(INFUSION_DAYS)}"',
-            ]
-        return "\n".join(lines) + "\n"
+        head = "Set up on the page of mscrenal. Run it:  mscrenal compare THIS-FILE.toml"
+        return scenario_text(self.scenario(), head=head)
 
 
 DEFAULT = Setup(
