@@ -79,7 +79,9 @@ class Desk:
                 await self._send({**head, **answer})
             await self._send({**head, "end": True})
         except (ValidationError, ValueError) as error:
-            # What the channels raise for bad input are ValueErrors with a message for people.
+            # What the channels raise for bad input are ValueErrors with a message for people. One of a library's own would
+            # look the same on the page; the log tells them apart.
+            _log.info("channel %s: %s", name, error, exc_info=True)
             await self._send({**head, "problems": [p.record() for p in problems_of(error)], "end": True})
         except Exception:  # a fault of ours is to be seen on the page, and must not take it down
             _log.exception("channel %s failed", name)

@@ -164,8 +164,10 @@ def test_every_control_has_a_label(page, address):
     assert bare == []
 
 
-def test_a_filter_answers_at_once(page, address):
+def test_a_filter_changes_what_is_counted(page, address):
     opened(page, address, "&show=forest")
+    state = page.locator("#evidence-state")
+    before = state.inner_text()
     took = page.evaluate(
         """async () => {
           const state = document.querySelector('#evidence-state');
@@ -177,4 +179,5 @@ def test_a_filter_answers_at_once(page, address):
           return changed;
         }"""
     )
+    expect(state).not_to_have_text(before)
     print(f"\nEvidence: {took:.0f} ms from a filter to its counts")
