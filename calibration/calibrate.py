@@ -28,7 +28,7 @@ from mscrenal.calibration.sampler import Sampled, Settings, problem_mark, sample
 from mscrenal.calibration.selection import blind_spots, screen, select
 from mscrenal.calibration.store import read_laplace, write_laplace
 from mscrenal.calibration.studies import Study, held_out, maps_hash, studies
-from mscrenal.model.definition import model_hash
+from mscrenal.model.definition import model_files, model_hash
 
 __all__ = ["Calibration", "Prepared", "calibrate", "prepare"]
 
@@ -276,6 +276,7 @@ def _posterior(
     provenance = {
         "version": _version(),
         "model_hash": model_hash(),
+        "model_files": dict(model_files()),
         "evidence_hash": evidence_hash(),
         "maps_hash": maps_hash(),
         "seed": settings.seed,

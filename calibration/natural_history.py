@@ -24,18 +24,23 @@ from scipy.special import expit, ndtr, ndtri
 from scipy.stats import truncnorm
 from scipy.stats.qmc import Sobol
 
+from mscrenal.calibration.hard_endpoints import expected_events, visits
 from mscrenal.model import RANDOM_EFFECTS, DrugCourse, Patient, simulate
 from mscrenal.model.population import simulate_cohort
 
 __all__ = [
     "COURSE",
     "DRUG_TARGETS",
+    "egfr_error",
     "fit_drugs",
     "fit_immunosuppression",
     "fit_natural_history",
     "fit_primary_injury",
     "fit_random_effects",
+    "goulooze_baseline",
     "goulooze_course",
+    "true_egfr_sd",
+    "true_uacr_gsd",
 ]
 
 YEAR = 365.25
@@ -43,6 +48,7 @@ YEARS = np.array([0.0, 1.0, 2.0, 3.0])
 GRID = tuple((egfr, uacr) for egfr in (25.0, 43.0, 60.0) for uacr in (300.0, 850.0, 2000.0))
 REFERENCE = Patient(hba1c=7.7, age=66.0, duration_years=16.6, drugs=("ras",))
 PEOPLE = 128  # of a trial; a power of two fills the space evenly
+EVENT_PEOPLE = 512  # events are rarer
 # SD of trials' slopes about what eGFR and UACR explain (DerSimonian and Laird, of the three arms below: misses of 0.2,
 # 0.05 and 0.4 with errors of 0.11, 0.25 and 0.2 give 0.3).
 BETWEEN_TRIALS = 0.3
@@ -58,12 +64,53 @@ COURSE = {
 }
 
 
+EGFR_ERROR = (0.0101, 2.01)  # residual variance: of eGFR², and in (mL/min/1.73 m²)² (goulooze2022)
+UACR_ERROR = 0.141  # residual variance of log UACR (goulooze2022)
+
+
+def egfr_error(egfr: Any) -> Any:
+    """SD of a reading of eGFR about the true value, both in mL/min/1.73 m²."""
+    return np.sqrt(EGFR_ERROR[0] * np.square(egfr) + EGFR_ERROR[1])
+
+
+def true_egfr_sd(mean: float, sd: float) -> float:
+    """SD over patients of true eGFR, from that of their baseline readings, mL/min/1.73 m².
+
+    Raises
+    ------
+    ValueError
+        If readings of one patient alone spread more than that.
+    """
+    rest = sd**2 - float(egfr_error(mean)) ** 2
+    if rest <= 0:
+        raise ValueError(
+            f"an SD of {sd:g} at a mean eGFR of {mean:g} is below that of one patient's readings, {egfr_error(mean):.1f}"
+        )
+    return math.sqrt(rest)
+
+
+def true_uacr_gsd(gsd: float) -> float:
+    """Geometric SD over patients of true UACR, from that of their baseline readings.
+
+    Raises
+    ------
+    ValueError
+        If readings of one patient alone spread more than that.
+    """
+    rest = math.log(gsd) ** 2 - UACR_ERROR
+    if rest <= 0:
+        raise ValueError(f"a geometric SD of {gsd:g} is below that of one patient's readings, 1.46")
+    return math.exp(math.sqrt(rest))
+
+
 @dataclass(frozen=True)
 class PlaceboArm:
     """A trial as a small virtual population, and the mean slope of its placebo arm from day `start` on.
 
-    eGFR is normal and UACR log-normal, both cut to `limits`, with a mean and a median after the cut; covariates and random
-    effects fill their space evenly (Sobol), so that means over `PEOPLE` patients are those of many.
+    eGFR is normal and UACR log-normal, both cut to `limits`, with a mean and a median after the cut. Their spreads are
+    those of baseline readings, from which the error of a reading is taken; where `stratum`, the SD of eGFR is that of true
+    values. Covariates and random effects fill their space evenly (Sobol), so that means over `PEOPLE` patients are those of
+    many.
     """
 
     study: str
@@ -75,18 +122,20 @@ class PlaceboArm:
     slope: float
     error: float
     base: Patient
+    stratum: bool = False
 
-    def patients(self, **changes: Any) -> list[Patient]:
-        """The people, `PEOPLE` of them; `changes` are the same for all."""
-        u = Sobol(3 + len(VARYING), seed=1).random(PEOPLE).T
+    def patients(self, people: int = PEOPLE, **changes: Any) -> list[Patient]:
+        """The people; `changes` are the same for all."""
+        u = Sobol(3 + len(VARYING), seed=1).random(people).T
         low, high = self.limits[1]
-        egfrs = _quantiles(u[0], self.egfr[0], self.egfr[1], *self.limits[0])
+        mean, sd = self.egfr
+        egfrs = _quantiles(u[0], mean, sd if self.stratum else true_egfr_sd(mean, sd), *self.limits[0])
         median, gsd = self.uacr
-        logs = _quantiles(u[1], *np.log([median, gsd, low, high]), mean=False)
+        logs = _quantiles(u[1], *np.log([median, true_uacr_gsd(gsd), low, high]), mean=False)
         base = self.base.replace(**changes)
         centre = float(base.hba1c or 0.0)
         diabetic = base.disease == "diabetic"
-        hba1c = _quantiles(u[2], centre, HBA1C_SD, 5.6, 11.0) if diabetic else np.full(PEOPLE, centre)
+        hba1c = _quantiles(u[2], centre, HBA1C_SD, 5.6, 11.0) if diabetic else np.full(people, centre)
         etas = [RANDOM_EFFECTS[name].sd * ndtri(q) for name, q in zip(VARYING, u[3:], strict=True)]
         return [
             base.replace(
@@ -95,7 +144,7 @@ class PlaceboArm:
                 hba1c=float(hba1c[i]),
                 eta={name: float(eta[i]) for name, eta in zip(VARYING, etas, strict=True)},
             )
-            for i in range(PEOPLE)
+            for i in range(people)
         ]
 
     def courses(
@@ -103,10 +152,11 @@ class PlaceboArm:
         theta: Mapping[str, float],
         days: Sequence[float] | np.ndarray,
         *arms: Sequence[DrugCourse],
+        size: int = PEOPLE,
         **changes: Any,
     ) -> np.ndarray:
-        """True eGFR and log UACR of everybody in each arm, (people, arms, days, 2); NaN where one does not solve."""
-        people = self.patients(**changes)
+        """True eGFR and log UACR of everybody in each arm, (size, arms, days, 2); NaN where one does not solve."""
+        people = self.patients(size, **changes)
         regimens = tuple(((), tuple(arm)) for arm in arms)
         n = len(people)
         seen = simulate_cohort(people, [theta] * n, [regimens] * n, np.asarray(days), ("egfr", "uacr")).values
@@ -165,6 +215,7 @@ CREDENCE = PlaceboArm(
     -4.33,
     0.25,  # none printed: that of FLOW for the smaller stratum
     Patient(hba1c=8.3, age=63.0, duration_years=15.8, drugs=("ras",)),
+    stratum=True,
 )
 PREDIAN = PlaceboArm(
     "navarro2015",
@@ -215,6 +266,7 @@ CREDENCE_ALL = PlaceboArm(
     UNKNOWN,
     UNKNOWN,
     CREDENCE.base,
+    stratum=True,  # 28 % read 30 to <45; see scenarios/facts_table.toml
 )
 FIDELIO = PlaceboArm(
     "bakris2020",
@@ -226,6 +278,17 @@ FIDELIO = PlaceboArm(
     UNKNOWN,
     UNKNOWN,
     PREDIAN.base,
+)
+RENAAL = PlaceboArm(
+    "brenner2001",
+    (39.9, 12.0),
+    (1265.0, 2.5),
+    ((18.0, 75.0), (200.0, 8000.0)),
+    0.0,
+    3.4,
+    UNKNOWN,
+    UNKNOWN,
+    Patient(hba1c=7.69, age=60.0, duration_years=17.4, drugs=()),
 )
 CONFIDENCE = PlaceboArm(
     "agarwal2025",
@@ -251,25 +314,40 @@ PIRFENIDONE = PlaceboArm(
 )
 
 
-def goulooze_course(egfr: float, uacr: float, years: np.ndarray = YEARS) -> tuple[np.ndarray, np.ndarray]:
-    """Typical eGFR (mL/min/1.73 m²) and UACR (mg/g) at `years` on placebo and a RAS blocker.
+def goulooze_baseline(egfr: float, uacr: float) -> tuple[float, float]:
+    """True eGFR (mL/min/1.73 m²) and UACR (mg/g) of the typical patient who reads `egfr` and `uacr` at baseline.
 
-    The published population model with its printed constants (goulooze2022): a chronic decline that
-    grows with UACR and with baseline eGFR; UACR with net growth. Left out is the fade of the decline
-    near an eGFR of 16, which is where patients leave a trial for dialysis.
+    Readings scatter, so that whoever reads low is on average not quite as low (goulooze2022, tables S1 and S2).
+    """
+    relative = egfr / 43.0
+    return 43.4 * relative**0.882, 866.0 * (uacr / 850.0) ** 0.877 * relative**-0.124
+
+
+def goulooze_course(egfr: float, uacr: float, years: np.ndarray = YEARS) -> tuple[np.ndarray, np.ndarray]:
+    """Typical true eGFR (mL/min/1.73 m²) and UACR (mg/g) at `years` on placebo and a RAS blocker.
+
+    The published population model with its printed constants (goulooze2022): a chronic decline that grows with UACR and
+    with baseline eGFR and stops near an eGFR of 16.1; UACR with net growth, slower where baseline eGFR is higher.
+
+    Parameters
+    ----------
+    egfr, uacr : float
+        Readings at baseline; the course starts from `goulooze_baseline`.
     """
     step = 1 / 365.25
     marks = {round(y / step) for y in years}
-    e, u = egfr, uacr
+    relative = egfr / 43.0
+    e, u = goulooze_baseline(egfr, uacr)
+    start = u
+    pace = 3.01 * relative**0.387
     out_e, out_u = [], []
     for k in range(round(years[-1] / step) + 1):
         if k in marks:
             out_e.append(e)
             out_u.append(u)
-        relative = egfr / 43.0
-        decline = 3.01 * relative**0.387 * (1 + 8.59e-4 * (u - 850.0) * relative**-0.560)
-        e -= decline * step
-        u += u * (0.137 - 7.20e-5 * u - 0.182 * np.log(u / uacr)) * step
+        by_albumin = 8.59e-4 * (u - 850.0) * relative**-0.560
+        e -= pace * (1 + by_albumin - np.exp(-0.300 * (e - 16.1))) * step
+        u += u * (0.137 - 0.00257 * (egfr - 43.0) - 7.20e-5 * u - 0.182 * np.log(u / start)) * step
     return np.array(out_e), np.array(out_u)
 
 
@@ -277,9 +355,10 @@ def fit_natural_history(start: Mapping[str, float] | None = None) -> dict[str, f
     """Constants named in `COURSE` that best reproduce the published typical courses.
 
     Least squares over the 3 x 3 grid of baselines and years 1 to 3: eGFR weighted by 0.7 mL/min/1.73 m² (the tolerance
-    of the evidence digest) and log UACR of the FIDELIO-like baseline by 0.02 (other baselines 0.1: the published model
+    of the evidence digest) and log UACR of the FIDELIO-like baseline by 0.04 (half of its tolerance; other baselines 0.1: the published model
     holds UACR near each patient's own baseline by a term that is not mechanistic). Beside them stand the mean slopes of
-    the placebo arms, weighted by their errors and `BETWEEN_TRIALS`.
+    the placebo arms, weighted by their errors and `BETWEEN_TRIALS`, the growth of albuminuria in one of them (PREDIAN's
+    control, 5.7 %, -0.3 to 11.1 % in two years) and the hard endpoints of three trials.
 
     Returns
     -------
@@ -288,30 +367,47 @@ def fit_natural_history(start: Mapping[str, float] | None = None) -> dict[str, f
     x0 = np.log([(start or COURSE)[name] for name in COURSE])
     targets = [goulooze_course(*baseline) for baseline in GRID]
 
-    def residuals(x: np.ndarray) -> np.ndarray:
-        theta = dict(zip(COURSE, np.exp(x), strict=True))
+    def fitted(y: np.ndarray) -> dict[str, float]:
+        return dict(zip(COURSE, np.exp(x0 + y - 1), strict=True))
+
+    def residuals(y: np.ndarray) -> np.ndarray:
+        theta = fitted(y)
         out = []
         for (egfr, uacr), (e, u) in zip(GRID, targets, strict=True):
-            run = simulate(REFERENCE.replace(egfr=egfr, uacr=uacr), theta=theta, times=YEARS * YEAR)
+            run = simulate(REFERENCE.replace(egfr=e[0], uacr=u[0]), theta=theta, times=YEARS * YEAR)
             if run.status != "ok":
                 # A corner of the box in which every nephron is lost: as bad as it gets, but finite.
                 out.append(np.full(6, 100.0))
                 continue
             reference = (egfr, uacr) == (43.0, 850.0)
             out.append((run.observable("egfr") - e)[1:] / 0.7)
-            out.append(np.log(run.observable("uacr") / u)[1:] / (0.02 if reference else 0.1))
+            out.append(np.log(run.observable("uacr") / u)[1:] / (0.04 if reference else 0.1))
         for arm in PLACEBO_ARMS:
             out.append(
                 np.nan_to_num(
                     [(arm.mean_slope(theta) - arm.slope) / math.hypot(arm.error, BETWEEN_TRIALS)], nan=100.0
                 )
             )
+        counted = np.array(EVENTS)
+        out.append(np.nan_to_num((_events(theta) - counted) / (EVENT_ERROR * counted), nan=100.0))
+        days = np.array([0.0, 2 * YEAR])
+        log_uacr = PREDIAN.courses(theta, days, ())[:, 0, :, 1].mean(axis=0)
+        out.append(np.nan_to_num((np.diff(log_uacr) - math.log(1.057)) / 0.027, nan=100.0))
+        # The courses leave a valley between these; an exponent of 1 is the plain proportion.
+        out.append(np.array([(theta["load_exponent"] - 1) / 0.2, (theta["susceptibility"] - 1) / 0.3]))
         return np.concatenate(out)
 
+    # Around 1, so that steps of differences are alike.
     best = least_squares(
-        residuals, x0, bounds=(x0 - 1.5, x0 + 1.5), x_scale=0.2, diff_step=1e-3, ftol=1e-8, xtol=1e-5
+        residuals,
+        np.ones(len(x0)),
+        bounds=(-0.5, 2.5),
+        x_scale=0.2,
+        diff_step=1e-3,
+        ftol=1e-7,
+        xtol=1e-5,
     )
-    return dict(zip(COURSE, np.exp(best.x), strict=True))
+    return fitted(best.x)
 
 
 @dataclass(frozen=True)
@@ -327,6 +423,7 @@ class DrugTarget:
     predicted: Callable[[Mapping[str, float]], np.ndarray]
     values: tuple[float, ...]
     errors: tuple[float, ...]
+    near: float = 1.0
 
 
 def _log_uacr(patient: Patient, drug: str, day: float) -> Callable[..., np.ndarray]:
@@ -346,10 +443,10 @@ def _on(drug: str) -> tuple[DrugCourse, ...]:
 
 
 def _uacr_against_placebo(
-    arm: PlaceboArm, days: Sequence[float] | np.ndarray, theta: Mapping[str, float], drug: str
+    arm: PlaceboArm, days: Sequence[float] | np.ndarray, theta: Mapping[str, float], drug: str, **changes: Any
 ) -> float:
     """Mean log ratio of UACR on the drug to that on placebo, over people and days."""
-    seen = arm.courses(theta, [0.0, *days], (), _on(drug))[:, :, 1:, 1]
+    seen = arm.courses(theta, [0.0, *days], (), _on(drug), **changes)[:, :, 1:, 1]
     return float(np.mean(seen[:, 1] - seen[:, 0]))
 
 
@@ -372,6 +469,53 @@ def _total_gain(arm: PlaceboArm, drug: str, theta: Mapping[str, float], knot: fl
     return acute / arm.years + chronic * (1 - knot / YEAR / arm.years)
 
 
+@dataclass(frozen=True)
+class HardEndpoint:
+    """An event of a trial: eGFR confirmed below a share of its baseline or below a level, before death.
+
+    `death` is the hazard of death, 1/day; visits come every four months, each confirmed after 30 days.
+    """
+
+    arm: PlaceboArm
+    fall: float
+    level: float
+    horizon: float
+    death: float
+
+    def events(
+        self, theta: Mapping[str, float], *arms: Sequence[DrugCourse]
+    ) -> tuple[list[float], list[float]]:
+        """Percent with the event by the horizon, and events per 1000 person-years, by arm."""
+        planned = visits(0.0, self.horizon, 122.0)
+        days = np.concatenate([planned, planned[1:] + 30.0])
+        order = np.argsort(days)
+        seen = self.arm.courses(theta, days[order], *arms, size=EVENT_PEOPLE)[:, :, np.argsort(order), 0]
+        n = len(planned)
+        found = [
+            expected_events(x[:, :n], x[:, n:], planned, egfr_error, self.fall, self.level, self.death)
+            for x in np.moveaxis(seen, 1, 0)
+        ]
+        shares, rates = zip(*found, strict=True)
+        return [100 * share for share in shares], [1000 * rate for rate in rates]
+
+
+# As the facts count them (scenarios/facts_table.toml); deaths of heerspink2021b and fried2013.
+RENAAL_ESKD = HardEndpoint(RENAAL, 0.0, 10.0, 1239.0, -math.log1p(-0.083) / (7 * 114))
+FIDELIO_COMPOSITE = HardEndpoint(FIDELIO, 0.40, 15.0, 952.0, -math.log1p(-0.057) / (7 * 125))
+CREDENCE_COMPOSITE = HardEndpoint(CREDENCE_ALL, 0.565, 15.0, 957.0, -math.log1p(-0.057) / (7 * 125))
+# Percent on placebo and on losartan (brenner2001), on placebo (bakris2020); events per 1000 person-years (perkovic2019).
+EVENTS = (25.5, 19.6, 21.1, 40.4)
+EVENT_ERROR = 0.075  # half of the digest's tolerance: what a trial counts is not quite what the model counts
+
+
+def _events(theta: Mapping[str, float]) -> np.ndarray:
+    """In the order of `EVENTS`."""
+    renaal, _ = RENAAL_ESKD.events(theta, (), _on("ras"))
+    (fidelio,), _ = FIDELIO_COMPOSITE.events(theta, ())
+    _, (credence,) = CREDENCE_COMPOSITE.events(theta, ())
+    return np.array([*renaal, fidelio, credence])
+
+
 def _mixed(of_kind: Callable[..., float], share: float = EMPA_KIDNEY_DIABETIC_SHARE) -> float:
     """The mean over a trial's patients with and without diabetes."""
     return share * of_kind(**DIABETIC) + (1 - share) * of_kind(**NOT_DIABETIC)
@@ -387,16 +531,28 @@ def _confidence(theta: Mapping[str, float]) -> list[float]:
     return [*(log[:, 1] - log[:, 0]), *(log[:, 2] - log[:, 1])]
 
 
+def _typical() -> Patient:
+    """Who reads an eGFR of 43 and a UACR of 850."""
+    egfr, uacr = goulooze_baseline(43.0, 850.0)
+    return REFERENCE.replace(egfr=egfr, uacr=uacr)
+
+
+def _log_event_ratio(endpoint: HardEndpoint, drug: str, theta: Mapping[str, float]) -> float:
+    """Log ratio of the rates of events, on the drug over placebo."""
+    _, (off, on) = endpoint.events(theta, (), _on(drug))
+    return math.log(on / off)
+
+
 def _after_the_dip(theta: Mapping[str, float]) -> float:
     """Three years of the typical patient's eGFR, from the fourth week on an SGLT2 inhibitor on."""
-    typical, days = REFERENCE.replace(egfr=43.0, uacr=850.0), [28.0, 28.0 + 3 * YEAR]
+    typical, days = _typical(), [28.0, 28.0 + 3 * YEAR]
     return float(np.diff(simulate(typical, (), _on("sglt2i"), theta, days).observable("egfr"))[0])
 
 
 def _drops(theta: Mapping[str, float]) -> list[float]:
     """Percent of CREDENCE's patients whose eGFR reads more than 10, and 30 %, lower three weeks into canagliflozin."""
     seen = CREDENCE_ALL.courses(theta, [0.0, 21.0], _on("sglt2i"))[:, 0, :, 0]
-    error = 0.0101 * seen**2 + 2.01  # residual variances of goulooze2022
+    error = np.square(egfr_error(seen))
     return [
         100 * float(np.mean(ndtr((k * seen[:, 0] - seen[:, 1]) / np.sqrt(error[:, 1] + k**2 * error[:, 0]))))
         for k in (0.9, 0.7)
@@ -409,6 +565,7 @@ def _sglt2i_and_finerenone(theta: Mapping[str, float]) -> np.ndarray:
         [
             _uacr_against_placebo(CREDENCE_ALL, [182.0], theta, "sglt2i"),
             _uacr_against_placebo(DAPA_CKD, np.arange(1, 8) * 120.0, theta, "sglt2i"),
+            _uacr_against_placebo(DAPA_CKD, np.arange(1, 8) * 120.0, theta, "sglt2i", **NOT_DIABETIC),
             _uacr_against_placebo(FIDELIO, [119.0], theta, "finerenone"),
             *_confidence(theta),
             _mixed(lambda **kind: _change(EMPA_KIDNEY, 61.0, theta, "sglt2i", **kind)),
@@ -421,6 +578,8 @@ def _sglt2i_and_finerenone(theta: Mapping[str, float]) -> np.ndarray:
                 lambda **kind: _total_gain(DAPA_CKD, "sglt2i", theta, 14.0, **kind), DAPA_CKD_DIABETIC_SHARE
             ),
             _after_the_dip(theta),
+            _log_event_ratio(FIDELIO_COMPOSITE, "finerenone", theta),
+            _log_event_ratio(CREDENCE_COMPOSITE, "sglt2i", theta),
         ]
     )
 
@@ -429,6 +588,7 @@ def _sglt2i_and_finerenone(theta: Mapping[str, float]) -> np.ndarray:
 COMBINED = (
     (math.log(0.69), 0.034),  # canagliflozin, week 26 (oshima2020)
     (math.log(0.649), 0.035),  # dapagliflozin in diabetes, all visits, to 2.3 years (jongs2021)
+    (math.log(0.852), 0.051),  # the same without diabetes
     (math.log(0.69), 0.034),  # finerenone, month 4 (bakris2020); no interval: that of canagliflozin
     (math.log(0.68), 0.056),  # CONFIDENCE, day 180: finerenone (agarwal2025)
     (math.log(0.71), 0.054),  # empagliflozin
@@ -454,6 +614,8 @@ COMBINED = (
     ),  # the same at eGFR 30 to 45 (jardine2020); no interval: scaled by patients from the one above
     (0.95, 0.163),  # gain in total slope, of two slopes with a knot at week 2 (heerspink2021a)
     (-4.3, 0.41),  # three years after the dip: slope x 0.543 (SE 0.052), UACR x exp(-0.212) (goulooze2022)
+    (math.log(17.8 / 21.1), 0.054),  # composite of FIDELIO-DKD (bakris2020); binomial
+    (math.log(0.66), 0.108),  # renal composite of CREDENCE, 0.53 to 0.81 (perkovic2019)
 )
 
 
@@ -484,9 +646,11 @@ DRUG_TARGETS = (
             "heerspink2021a",
             "jardine2020",
             "goulooze2022",
+            "perkovic2019",
         ),
         (
             "reabsorption_exponent",
+            "glycaemic_half",
             "sglt2_dip_spread",
             "sglt2i_on_pressure",
             "sglt2i_on_leak",
@@ -494,10 +658,12 @@ DRUG_TARGETS = (
             "sglt2i_on_nephron_loss",
             "finerenone_on_leak",
             "finerenone_on_slit_synthesis",
+            "finerenone_on_nephron_loss",
         ),
         _sglt2i_and_finerenone,
         tuple(value for value, _ in COMBINED),
         tuple(error for _, error in COMBINED),
+        near=0.3,  # glycaemic_half: glucose a third above health
     ),
     DrugTarget(
         "glp1ra",
@@ -536,6 +702,14 @@ DRUG_TARGETS = (
 )
 
 
+POSITIVE = ("glycaemic_half",)  # fitted by their logarithm, kept near `DrugTarget.near` by a normal of SD 1
+
+
+def _sizes(target: DrugTarget, x: np.ndarray) -> dict[str, float]:
+    """The sizes at a point of the fit."""
+    return {n: math.exp(v) if n in POSITIVE else float(v) for n, v in zip(target.sizes, x, strict=True)}
+
+
 def fit_drugs(theta: Mapping[str, float] | None = None) -> dict[str, float]:
     """Sizes of the drugs' effects that reproduce their trials' results, each weighted by its standard error.
 
@@ -546,18 +720,20 @@ def fit_drugs(theta: Mapping[str, float] | None = None) -> dict[str, float]:
     """
     out: dict[str, float] = {}
     for target in DRUG_TARGETS:
-        x0 = np.array([_declared(target.sizes)[n] for n in target.sizes])
-
+        declared = _declared(target.sizes)
+        x0 = np.array([math.log(declared[n]) if n in POSITIVE else declared[n] for n in target.sizes])
         known = dict(theta or {}) | out
 
         def residuals(
             x: np.ndarray, target: DrugTarget = target, known: dict[str, float] = known
         ) -> np.ndarray:
-            values = known | dict(zip(target.sizes, x, strict=True))
-            return (target.predicted(values) - np.array(target.values)) / np.array(target.errors)
+            values = known | _sizes(target, x)
+            misses = (target.predicted(values) - np.array(target.values)) / np.array(target.errors)
+            wide = [x[k] - math.log(target.near) for k, n in enumerate(target.sizes) if n in POSITIVE]
+            return np.concatenate([misses, wide])
 
         best = least_squares(residuals, x0, x_scale=0.1, diff_step=1e-3, ftol=1e-4, xtol=1e-3)
-        out |= dict(zip(target.sizes, best.x, strict=True))
+        out |= _sizes(target, best.x)
     return out
 
 
@@ -581,15 +757,16 @@ class Responders:
     """Lupus patients on standard therapy (a population), and who of them responds."""
 
     base: Patient
-    egfr: tuple[float, float, float, float]  # mean, SD, limits
-    uacr: tuple[float, float, float, float]  # median, GSD, limits
+    egfr: tuple[float, float, float, float]  # mean, SD of readings, limits
+    uacr: tuple[float, float, float, float]  # median, GSD of readings, limits
 
     def shares(self, theta: Mapping[str, float], sd: float) -> dict[str, float]:
         """Percent with each response; `sd` of the log of the response to immunosuppression."""
         names = ("eta_immunosuppression", "eta_nephron", "eta_podocyte")
         u = Sobol(2 + len(names), seed=2).random(2 * PEOPLE).T
-        egfrs = _quantiles(u[0], *self.egfr)
-        logs = _quantiles(u[1], *np.log(self.uacr), mean=False)
+        (mean, width, *cuts), (median, gsd, *ends) = self.egfr, self.uacr
+        egfrs = _quantiles(u[0], mean, true_egfr_sd(mean, width), *cuts)
+        logs = _quantiles(u[1], *np.log([median, true_uacr_gsd(gsd), *ends]), mean=False)
         sds = (sd, RANDOM_EFFECTS["eta_nephron"].sd, RANDOM_EFFECTS["eta_podocyte"].sd)
         people = [
             self.base.replace(
@@ -613,8 +790,8 @@ def _response_shares(egfr: np.ndarray, protein: np.ndarray) -> dict[str, float]:
     Readings carry the residual errors of goulooze2022; 86.1 % of patients complete 156 weeks (saxena2023).
     """
     noise = np.random.default_rng(1).standard_normal((2, 40, *egfr.shape))
-    e = egfr + np.sqrt(0.0101 * egfr**2 + 2.01) * noise[0]
-    p = protein * np.exp(math.sqrt(0.141) * noise[1])
+    e = egfr + egfr_error(egfr) * noise[0]
+    p = protein * np.exp(math.sqrt(UACR_ERROR) * noise[1])
     completing = 0.861 ** (104 / 156)
     kept20 = (e[..., 2] >= 0.8 * e[..., 0]) | (e[..., 2] >= 60.0)
     kept10 = (e[..., 2] >= 0.9 * e[..., 0]) | (e[..., 2] >= 90.0)
@@ -701,9 +878,9 @@ def main() -> None:
         print(f"{name:45s} declared {declared[name]:12.6g}   fitted {value:12.6g}")
     for egfr, uacr in GRID:
         e, u = goulooze_course(egfr, uacr)
-        run = simulate(REFERENCE.replace(egfr=egfr, uacr=uacr), theta=constants, times=YEARS * YEAR)
+        run = simulate(REFERENCE.replace(egfr=e[0], uacr=u[0]), theta=constants, times=YEARS * YEAR)
         print(
-            f"eGFR {egfr:.0f}, UACR {uacr:.0f}: published {np.round(e, 1)} {np.round(u)}  ours "
+            f"read eGFR {egfr:.0f}, UACR {uacr:.0f}: published {np.round(e, 1)} {np.round(u)}  ours "
             f"{np.round(run.observable('egfr'), 1)} {np.round(run.observable('uacr'))}"
         )
 

@@ -20,7 +20,7 @@ import xarray as xr
 
 from mscrenal.calibration.evidence import evidence_hash
 from mscrenal.model import sampled_parameters
-from mscrenal.model.definition import model_hash
+from mscrenal.model.definition import changed_files, model_hash
 
 __all__ = [
     "LARGEST",
@@ -132,7 +132,8 @@ def read_posterior(path: str | os.PathLike[str], *, check_model: bool = True) ->
     Parameters
     ----------
     check_model : bool
-        Whether to refuse one that was fitted with another model.
+        Whether to refuse one that was fitted with another model. Products, drugs and diseases that were added since do not
+        make it another.
 
     Raises
     ------
@@ -157,10 +158,14 @@ def read_posterior(path: str | os.PathLike[str], *, check_model: bool = True) ->
             raise
         raise PosteriorError(f"{path}: not a posterior of mscrenal, or damaged ({error}). {mend}") from None
     if check_model and provenance["model_hash"] != model_hash():
-        raise PosteriorError(
-            f"{path}: fitted with another model (hash {provenance['model_hash'][:12]}, version {provenance['version']}); "
-            f"this one is {model_hash()[:12]}. {mend} `--prior` computes from the priors meanwhile."
-        )
+        changed = changed_files(provenance.get("model_files", {}))
+        if changed:
+            which = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+            raise PosteriorError(
+                f"{path}: fitted with another model (hash {provenance['model_hash'][:12]}, version "
+                f"{provenance['version']}); this one is {model_hash()[:12]}, different in model/{which}. {mend} `--prior` "
+                "computes from the priors meanwhile."
+            )
     return Posterior(data, provenance)
 
 

@@ -11,7 +11,7 @@ import ast
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from types import ModuleType
@@ -36,7 +36,15 @@ from mscrenal.model.processes import (
 from mscrenal.model.products import PRODUCT_PARAMETERS, PRODUCTS
 from mscrenal.model.species import SPECIES
 
-__all__ = ["MODULES", "definition_hash", "model", "model_hash", "sampled_parameters"]
+__all__ = [
+    "MODULES",
+    "changed_files",
+    "definition_hash",
+    "model",
+    "model_files",
+    "model_hash",
+    "sampled_parameters",
+]
 
 # The order of states, and of the chapters of the pages.
 _FIRST: tuple[ModuleType, ...] = (
@@ -131,24 +139,52 @@ DECLARING = (
 )
 
 
-@cache
-def model_hash() -> str:
-    """SHA-256 over the declared equations, values and priors: what a posterior belongs to.
+# What can be added beside what there is: a new file in one of these moves nothing that was declared before.
+ADDING = ("products", "drugs", "insults")
 
-    Taken from the syntax of the declaring modules without comments and prose, so that it is the same for every version
-    of Python and of the libraries, and an edit of a description leaves it alone.
+
+@cache
+def model_files() -> Mapping[str, str]:
+    """SHA-256 of each declaring file, by its path within the package.
+
+    Taken from the syntax without comments and prose, so that it is the same for every version of Python and of the
+    libraries, and an edit of a description leaves it alone.
     """
-    digest = hashlib.sha256()
+    found: dict[str, str] = {}
     root = resources.files("mscrenal.model")
     for name in DECLARING:
         entry = root / name
         files = [entry] if entry.is_file() else sorted(entry.iterdir(), key=lambda e: e.name)
         for file in files:
             if file.name.endswith(".py"):
-                digest.update(f"{name}/{file.name}\n".encode())
+                digest = hashlib.sha256()
                 for part in _syntax(ast.parse(file.read_text(encoding="utf-8"))):
                     digest.update(part.encode() + b"\0")
+                found[file.name if entry.is_file() else f"{name}/{file.name}"] = digest.hexdigest()
+    return found
+
+
+@cache
+def model_hash() -> str:
+    """SHA-256 over the declared equations, values and priors: what a posterior belongs to."""
+    digest = hashlib.sha256()
+    for name, found in model_files().items():
+        digest.update(f"{name} {found}\n".encode())
     return digest.hexdigest()
+
+
+def changed_files(before: Mapping[str, str]) -> list[str]:
+    """Declaring files that differ from what they were; those added to `ADDING` do not count.
+
+    Parameters
+    ----------
+    before : mapping of str to str
+        As from `model_files`.
+    """
+    now = model_files()
+    changed = [name for name, found in before.items() if now.get(name) != found]
+    added = [name for name in now if name not in before and name.split("/")[0] not in ADDING]
+    return sorted(changed + added)
 
 
 def _syntax(node: ast.AST) -> Iterator[str]:

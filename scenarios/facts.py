@@ -34,6 +34,8 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from mscrenal.calibration import evidence
+from mscrenal.calibration.hard_endpoints import event_share, first_confirmed_day, person_years, visits
+from mscrenal.calibration.natural_history import true_egfr_sd, true_uacr_gsd
 from mscrenal.model.declare import nearest
 from mscrenal.scenarios.endpoints import DAYS_PER_YEAR, ESKD_EGFR, slope, value_at
 from mscrenal.scenarios.executor import Executor, executor_for
@@ -105,10 +107,14 @@ class Value:
 
 @dataclass(frozen=True, config=STRICT)
 class Covariate:
-    """How a covariate varies: centre (mean, or median for UACR) after truncation, SD (or geometric SD)."""
+    """How a covariate varies: centre (mean, or median for UACR) after truncation, SD (or geometric SD).
+
+    Spreads of eGFR and UACR are those of baseline readings, from which the error of a reading is taken, unless `true`.
+    """
 
     centre: float
     spread: float | None = None
+    true: bool = False
     low: float = -math.inf
     high: float = math.inf
     source: str = ""
@@ -123,16 +129,17 @@ class Covariate:
         if self.spread is not None and self.spread <= 0:
             raise ValueError(f"spread must be above 0, got {self.spread:g}; leave it out for a constant")
 
-    def at(self, u: Array, *, log: bool) -> Array:
-        """Quantiles at `u` (n,) in (0, 1); log-normal if `log`."""
+    def at(self, u: Array, name: str = "") -> Array:
+        """Quantiles at `u` (n,) in (0, 1) of the covariate called `name`: UACR is log-normal."""
         if self.spread is None:
             return np.full(u.shape, self.centre)
-        if log:
+        if name == "uacr":
             low = math.log(self.low) if self.low > 0 else -math.inf
-            return np.exp(
-                _truncated(u, math.log(self.centre), math.log(self.spread), low, math.log(self.high), 0.5)
-            )
-        return _truncated(u, self.centre, self.spread, self.low, self.high, None)
+            sd = math.log(self.spread if self.true else true_uacr_gsd(self.spread))
+            return np.exp(_truncated(u, math.log(self.centre), sd, low, math.log(self.high), 0.5))
+        read = name == "egfr" and not self.true
+        sd = true_egfr_sd(self.centre, self.spread) if read else self.spread
+        return _truncated(u, self.centre, sd, self.low, self.high, None)
 
 
 def _truncated(u: Array, centre: float, sd: float, low: float, high: float, at: float | None) -> Array:
@@ -494,7 +501,7 @@ def virtual_patients(population: FactPopulation, seed: int) -> VirtualPatients:
     drawn = {
         name: np.full(population.size, covariate.centre)
         if population.kind == "typical"
-        else covariate.at(u(name), log=name == "uacr")
+        else covariate.at(u(name), name)
         for name, covariate in population.covariates.items()
     }
     reading = None
@@ -537,15 +544,6 @@ class Simulator(Protocol):
 # =========================================================================== pure statistics
 
 
-def visits(start: float, stop: float, every: float) -> Array:
-    """Equally spaced days from `start` to `stop`, about `every` days apart.
-
-    >>> visits(0, 365, 122).round(1).tolist()
-    [0.0, 121.7, 243.3, 365.0]
-    """
-    return np.linspace(start, stop, max(2, round((stop - start) / every) + 1))
-
-
 def geometric_mean_ratio(above: ArrayLike, below: ArrayLike) -> float:
     """Geometric mean over patients (n,) of a ratio.
 
@@ -586,50 +584,6 @@ def reference_change_value(
     above = np.asarray(creatinine, dtype=float) >= np.asarray(kappa, dtype=float)
     exponent = np.where(above, exponents[1], exponents[0])
     return np.asarray(1.96 * math.sqrt(2.0) * np.abs(exponent) * math.hypot(*cv_percent))
-
-
-def first_confirmed_day(
-    readings: ArrayLike, repeats: ArrayLike, days: ArrayLike, decline: float, floor: float
-) -> Array:
-    """First visit after baseline at which a reading and its repeat are below; infinity if none.
-
-    readings: (..., n_visits), baseline first; repeats: (..., n_visits - 1), one after each visit but the first;
-    below: under `floor`, or under (1 - decline) x baseline reading where `decline` is above 0.
-    >>> first_confirmed_day([[50, 28, 29]], [[40, 28]], [0, 1, 2], 0.4, 15.0).tolist()
-    [2.0]
-    """
-    values, again = np.asarray(readings, dtype=float), np.asarray(repeats, dtype=float)
-    bar = np.full(values[..., :1].shape, floor)
-    if decline > 0:
-        bar = np.maximum(bar, (1.0 - decline) * values[..., :1])
-    confirmed = (values[..., 1:] < bar) & (again < bar)
-    first = np.asarray(days, dtype=float)[1:][np.argmax(confirmed, axis=-1)]
-    return np.where(confirmed.any(axis=-1), first, np.inf)
-
-
-def event_share(event_days: ArrayLike, death_per_day: float, horizon: float, *, death_counts: bool) -> float:
-    """Share with the event by `horizon` when death comes at a constant rate, independently.
-
-    If death counts, the event is whichever comes first; else only the event before death does.
-    >>> event_share([50.0, np.inf], 0.0, 100.0, death_counts=False)
-    0.5
-    """
-    days = np.asarray(event_days, dtype=float)
-    happened = days <= horizon
-    if death_counts:
-        return float(1.0 - np.mean(~happened) * math.exp(-death_per_day * horizon))
-    return float(np.mean(np.where(happened, np.exp(-death_per_day * np.minimum(days, horizon)), 0.0)))
-
-
-def person_years(event_days: ArrayLike, death_per_day: float, horizon: float) -> float:
-    """Mean time at risk, years: until the event, death or the horizon.
-
-    >>> person_years([DAYS_PER_YEAR, np.inf], 0.0, 2 * DAYS_PER_YEAR)
-    1.5
-    """
-    end = np.minimum(np.asarray(event_days, dtype=float), horizon)
-    days = end if death_per_day == 0 else -np.expm1(-death_per_day * end) / death_per_day
-    return float(np.mean(days)) / DAYS_PER_YEAR
 
 
 def nonlinear_probability(days: ArrayLike, readings: ArrayLike) -> Array:

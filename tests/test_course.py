@@ -13,7 +13,7 @@ from test_inference import SEEN, linear
 from mscrenal.calibration.course import EGFR_ERROR, STUDY, JointPrior, course_prior
 from mscrenal.calibration.identifiability import practice
 from mscrenal.calibration.inference import Density, find_mode
-from mscrenal.calibration.natural_history import REFERENCE, YEAR, goulooze_course
+from mscrenal.calibration.natural_history import REFERENCE, YEAR, goulooze_baseline, goulooze_course
 from mscrenal.calibration.predictions import Coordinates
 from mscrenal.calibration.probability import Problem
 from mscrenal.model import simulate
@@ -30,7 +30,8 @@ def third_year(z: np.ndarray) -> float:
     """eGFR of the typical patient three years on, under standardised parameters."""
     coordinates = Coordinates(NAMES)
     theta = dict(zip(NAMES, coordinates.values(z), strict=True))
-    patient = REFERENCE.replace(egfr=43.0, uacr=850.0)
+    egfr, uacr = goulooze_baseline(43.0, 850.0)
+    patient = REFERENCE.replace(egfr=egfr, uacr=uacr)
     return float(simulate(patient, theta=theta, times=[0.0, 3 * YEAR]).observable("egfr")[-1])
 
 

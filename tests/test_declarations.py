@@ -36,7 +36,14 @@ from mscrenal.model.declare import (
     State,
     nearest,
 )
-from mscrenal.model.definition import definition_hash, model, sampled_parameters
+from mscrenal.model.definition import (
+    changed_files,
+    definition_hash,
+    model,
+    model_files,
+    model_hash,
+    sampled_parameters,
+)
 from mscrenal.model.drugs import DRUGS
 from mscrenal.model.insults import DISEASES
 from mscrenal.model.processes.variability import RANDOM_EFFECTS
@@ -438,3 +445,16 @@ def test_nearest_puts_the_likely_name_first_and_spares_long_lists() -> None:
     many = [f"name{i}" for i in range(100)]
     assert "Allowed" not in nearest("nme7", many)
     assert "name7" in nearest("nme7", many)
+
+
+def test_what_a_posterior_belongs_to_is_every_declaring_file_but_not_a_product_added_since():
+    now = dict(model_files())
+    assert len(model_hash()) == 64
+    assert changed_files(now) == []
+    before = {name: found for name, found in now.items() if name not in ("products/uc.py", "drugs/sglt2i.py")}
+    assert len(before) == len(now) - 2
+    assert changed_files(before) == []  # both were added since
+    assert changed_files({**now, "products/uc.py": "0"}) == ["products/uc.py"]
+    assert changed_files({**now, "products/gone.py": "0"}) == ["products/gone.py"]
+    without = {name: found for name, found in now.items() if name != "species.py"}
+    assert changed_files(without) == ["species.py"]

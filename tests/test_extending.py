@@ -70,7 +70,7 @@ scenario = load_scenario("uc-dn-weekly")
 placebo, cord = scenario.arms[:2]
 skin = replace(cord, name="skin weekly x3", courses=tuple(replace(c, product="skin") for c in cord.courses))
 scenario = replace(scenario, arms=(placebo, skin), endpoints=("uacr_percent_change",))
-result = compare(scenario, draws=3, source="prior", workers=1)
+result = compare(scenario, draws=3, workers=1)  # with the posterior that ships
 print(PRODUCTS["skin"].values["potency_antioxidant"].value)
 print(float(result.data["difference"].sel(arm="skin weekly x3").max()))
 print("\\n".join(result.extrapolated))

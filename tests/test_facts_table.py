@@ -17,6 +17,14 @@ from scipy.integrate import solve_ivp
 
 from mscrenal.app.report import render
 from mscrenal.calibration import evidence
+from mscrenal.calibration.hard_endpoints import (
+    event_share,
+    expected_events,
+    first_confirmed_day,
+    person_years,
+    visits,
+)
+from mscrenal.calibration.natural_history import egfr_error
 from mscrenal.model import DISEASES, DRUGS, OBSERVABLES
 from mscrenal.scenarios.facts import (
     FACTS_FILE,
@@ -26,18 +34,14 @@ from mscrenal.scenarios.facts import (
     Response,
     concordance,
     drop_probability,
-    event_share,
     facts,
-    first_confirmed_day,
     geometric_mean_ratio,
     line_r2,
     load_facts,
     nonlinear_probability,
-    person_years,
     rank_correlation,
     reference_change_value,
     virtual_patients,
-    visits,
 )
 
 # By its full name: in the package the name stands for the function.
@@ -179,28 +183,37 @@ def test_death_rates_are_those_of_the_evidence_rows(attrition):
 
 
 def goulooze(egfr0, uacr0, *, on_sglt2i=False, uacr_factor=1.0, years=3):
-    """The published FIDELIO equations, integrated: yearly (eGFR, UACR), without the fade near eGFR 16."""
+    """The published FIDELIO equations, integrated from readings at baseline: yearly true (eGFR, UACR).
+
+    `uacr_factor` scales the UACR that drives the decline; an SGLT2 inhibitor's dip is constant, so that a decline shows
+    smaller by it.
+    """
 
     def number(endpoint):
         return float(evidence.find("goulooze2022", endpoint)["value"].iloc[0])
 
     typical, coupling = number("egfr_slope_typical"), number("uacr_to_egfr_slope_coupling")
     base, interaction = number("egfr_slope_exponent_on_baseline"), number("uacr_egfr_interaction_exponent")
-    progression = number("uacr_progression_rate")
-    slowed = 1.0 + (number("sglt2i_effect_on_slope") if on_sglt2i else 0.0)
+    progression = number("uacr_progression_rate") - 0.00257 * (egfr0 - 43)
+    pace = typical * (1.0 + (number("sglt2i_effect_on_slope") if on_sglt2i else 0.0)) * (egfr0 / 43) ** base
+    stop, sharpness = math.exp(number("egfr_stabilisation_ln")), number("egfr_stabilisation_slope")
+    start = [
+        math.exp(number("egfr_baseline_typical_ln")) * (egfr0 / 43) ** 0.882,
+        number("uacr_baseline_typical") * (uacr0 / 850) ** 0.877 * (egfr0 / 43) ** -0.124,
+    ]
 
     def rates(_, state):
-        uacr = state[1]
+        egfr, uacr = state
         driven = 1 + coupling * (uacr_factor * uacr - 850) * (egfr0 / 43) ** interaction
-        growth = progression - 7.20e-5 * uacr - 0.182 * math.log(uacr / uacr0)
-        return [-typical * slowed * (egfr0 / 43) ** base * driven, uacr * growth]
+        growth = progression - 7.20e-5 * uacr - 0.182 * math.log(uacr / start[1])
+        return [-pace * (driven - math.exp(sharpness * (egfr - stop))), uacr * growth]
 
-    solved = solve_ivp(rates, (0, years), [egfr0, uacr0], rtol=1e-9, atol=1e-9, t_eval=range(years + 1))
-    return solved.y.T
+    solved = solve_ivp(rates, (0, years), start, rtol=1e-9, atol=1e-9, t_eval=range(years + 1))
+    return solved.y.T * [1.0 + (number("sglt2i_acute_egfr") if on_sglt2i else 0.0), uacr_factor]
 
 
 def test_the_targets_of_fact_1_are_the_published_equations_integrated():
-    course = goulooze(43.4, 866.0)
+    course = goulooze(43.0, 850.0)
     for year, (egfr, uacr) in enumerate(course):
         assert BY_NAME[f"1/egfr-year-{year}"].target == pytest.approx(egfr, abs=0.06)
         assert BY_NAME[f"1/uacr-year-{year}"].target == pytest.approx(uacr, abs=1.0)
@@ -213,18 +226,28 @@ def test_the_targets_of_fact_1_are_the_published_equations_integrated():
         ("uacr-850", 43.0, 850.0, {}),
         ("uacr-2000", 43.0, 2000.0, {}),
         ("uacr-x0.69", 43.0, 850.0, {"uacr_factor": 0.69}),
-        ("uacr-x0.69", 43.0, 586.5, {}),
         ("sglt2i-after-the-dip", 43.0, 850.0, {"on_sglt2i": True, "uacr_factor": math.exp(-0.212)}),
-        ("egfr-60", 43.0 * 60 / 43, 850.0, {}),
+        ("egfr-60", 60.0, 850.0, {}),
         ("egfr-25", 25.0, 850.0, {}),
     ],
 )
-def test_the_targets_of_fact_10_hold_the_published_equations_within_their_tolerance(
-    check, egfr0, uacr0, options
-):
+def test_the_targets_of_fact_10_are_the_published_equations_integrated(check, egfr0, uacr0, options):
     course = goulooze(egfr0, uacr0, **options)
-    low, high = BY_NAME[f"10/{check}"].bounds
-    assert low <= course[-1, 0] - course[0, 0] <= high
+    # 'UACR x 0.69 throughout' can be read in two ways, -7.4 and -7.6; the digest prints -7.5.
+    close = 0.15 if check == "uacr-x0.69" else 0.06
+    assert course[-1, 0] - course[0, 0] == pytest.approx(BY_NAME[f"10/{check}"].target, abs=close)
+
+
+def test_the_patients_of_fact_10_start_where_the_published_equations_do():
+    for name, readings in (
+        ("goulooze-uacr-300", (43, 300)),
+        ("goulooze-uacr-850", (43, 850)),
+        ("goulooze-uacr-2000", (43, 2000)),
+        ("goulooze-egfr-60", (60, 850)),
+        ("goulooze-egfr-25", (25, 850)),
+    ):
+        who = TABLE.populations[name]
+        assert (who.egfr.centre, who.uacr.centre) == pytest.approx(tuple(goulooze(*readings)[0]), rel=0.002)
 
 
 def test_multiplicativity_target_is_the_ratio_of_the_printed_ratios():
@@ -273,7 +296,8 @@ def test_a_population_keeps_its_published_centres_after_truncation():
 
 
 def test_renaal_patients_have_the_published_mean_albuminuria():
-    assert virtual_patients(sized("renaal", 4000), 1).uacr.mean() == pytest.approx(1808.0, rel=0.02)
+    readings = virtual_patients(sized("renaal", 4000), 1).uacr.mean() * math.exp(0.141 / 2)  # log-normal about true ones
+    assert readings == pytest.approx(1808.0, rel=0.02)
 
 
 def test_shares_of_sexes_diseases_and_drugs_are_met():
@@ -363,6 +387,34 @@ def test_death_competes_with_the_event_or_counts_as_one():
     assert event_share(at_once, rate, horizon, death_counts=False) == 1.0
     assert event_share([400.0], rate, horizon, death_counts=False) == pytest.approx(math.exp(-0.4))
     assert event_share([400.0], rate, horizon, death_counts=True) == 1.0
+
+
+def test_expected_events_are_those_of_many_sets_of_readings():
+    """Against 4,000 simulated sets of readings each, with and without death and a fall from baseline."""
+    rng = np.random.default_rng(5)
+    days = np.linspace(0.0, 952.0, 9)
+    start, pace = rng.uniform(18, 60, 40), rng.uniform(0, 9, 40)
+    true = start[:, None] - pace[:, None] * days / YEAR
+    again = start[:, None] - pace[:, None] * (days[1:] + 30) / YEAR
+    for decline, floor, death in ((0.4, 15.0, 1e-4), (0.0, 10.0, 0.0)):
+        share, rate = expected_events(true, again, days, egfr_error, decline, floor, death)
+        noise = rng.standard_normal((4000, 40, 17))
+        readings = np.maximum(true + egfr_error(true) * noise[..., :9], 1.0)
+        repeats = again + egfr_error(again) * noise[..., 9:]
+        at = first_confirmed_day(readings, repeats, days, decline, floor)
+        counted = event_share(at, death, 952.0, death_counts=False)
+        assert share == pytest.approx(counted, rel=0.01)
+        assert rate == pytest.approx(counted / person_years(at, death, 952.0), rel=0.01)
+
+
+def test_spreads_of_baseline_readings_hold_the_error_of_a_reading():
+    for name, who in TABLE.populations.items():
+        if who.egfr.spread is None or who.regression is not None or who.egfr.true:
+            continue
+        wide = replace(who, size=512, egfr=replace(who.egfr, true=True), uacr=replace(who.uacr, true=True))
+        narrow = virtual_patients(replace(who, size=512), 1)
+        assert np.std(narrow.egfr) < np.std(virtual_patients(wide, 1).egfr), name
+        assert np.std(np.log(narrow.uacr)) < np.std(np.log(virtual_patients(wide, 1).uacr)), name
 
 
 def test_a_constant_hazard_gives_itself_back_as_events_per_person_time():

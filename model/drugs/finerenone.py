@@ -25,14 +25,14 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.04039,
+                -0.06914,
                 0.05,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("bakris2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
             ),
             (
                 "slit_synthesis",
-                0.03229,
+                0.01875,
                 0.02,
                 "log ratio of the repair of the slit diaphragm: the part of its effect that wears off slowly",
                 Fitted(("agarwal2025",), "mscrenal.calibration.natural_history"),
@@ -46,12 +46,10 @@ DRUG = Drug(
             ),
             (
                 "nephron_loss",
-                -0.05,
-                0.08,
+                -0.3266,
+                0.15,
                 "log ratio of nephron loss beyond albuminuria",
-                Assumed(
-                    "the FIDELIO model needs no effect on the slope beyond that through UACR (goulooze2022)"
-                ),
+                Fitted(("bakris2020",), "mscrenal.calibration.natural_history"),
             ),
         ),
         modulated={
@@ -62,5 +60,5 @@ DRUG = Drug(
             "nephron_loss": "drug_response",
         },
     ),
-    note="The benefit on slope runs through albuminuria, as in the model fitted to FIDELIO.",
+    note="Part of the benefit runs through albuminuria; what FIDELIO-DKD's endpoint asks for beyond is fitted.",
 )

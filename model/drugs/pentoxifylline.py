@@ -14,14 +14,14 @@ DRUG = Drug(
         (
             (
                 "tnf_kidney_synthesis",
-                -0.1855,
+                -0.1821,
                 0.1,
                 "log ratio of renal TNF-α synthesis",
                 Fitted(("navarro2015",), "mscrenal.calibration.natural_history"),
             ),
             (
                 "nephron_loss",
-                -1.17,
+                -1.178,
                 0.2,
                 "log ratio of nephron loss beyond TNF-α and albuminuria",
                 Fitted(("navarro2015",), "mscrenal.calibration.natural_history"),

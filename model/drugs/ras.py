@@ -21,7 +21,7 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.2975,
+                -0.2955,
                 0.08,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("brenner2001",), "mscrenal.calibration.natural_history"),
@@ -31,7 +31,9 @@ DRUG = Drug(
                 -0.1,
                 0.06,
                 "log ratio of nephron loss beyond albuminuria",
-                Fitted(("brenner2001",), "mscrenal.calibration.natural_history"),
+                Assumed(
+                    "small: RENAAL's kidney failure tells it only together with the pace of its patients"
+                ),
             ),
         ),
         modulated={"leak": "drug_response", "nephron_loss": "drug_response"},

@@ -37,7 +37,18 @@ STATES = (
 )
 
 NATURAL_HISTORY = "mscrenal.calibration.natural_history"
-FIDELIO = Fitted(("goulooze2022", "perkovic2024", "jardine2020"), NATURAL_HISTORY)
+FIDELIO = Fitted(
+    (
+        "goulooze2022",
+        "perkovic2024",
+        "jardine2020",
+        "navarro2015",
+        "brenner2001",
+        "bakris2020",
+        "perkovic2019",
+    ),
+    NATURAL_HISTORY,
+)
 
 # --- haemodynamics
 HYPERFILTRATION = Parameter(
@@ -190,7 +201,7 @@ SLIT_VEGF = Parameter(
     LogitNormal(0.6),
 )
 PODOCYTE_LOSS = Parameter(
-    "podocyte_loss_rate", 1.678e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3)
+    "podocyte_loss_rate", 1.9e-05, "1/day", "loss of podocytes per unit of stress", FIDELIO, LogNormal(0.3)
 )
 STRESS_PRESSURE = Parameter(
     "stress_pressure",
@@ -219,7 +230,7 @@ ALBUMIN_REFERENCE = Parameter(
 )
 LOAD_EXPONENT = Parameter(
     "load_exponent",
-    1.105,
+    0.9447,
     "1",
     "exponent with which the loss of nephrons concentrates the albumin load",
     FIDELIO,
@@ -318,11 +329,11 @@ EVEN_SHARE = Assumed(
     "FIDELIO tells only their sum (through the loss at low UACR)"
 )
 NEPHRON_LOSS = Parameter(
-    "nephron_loss_rate", 0.0007412, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08)
+    "nephron_loss_rate", 0.0006568, "1/day", "loss of nephrons per unit of damage", FIDELIO, LogNormal(0.08)
 )
 DAMAGE_ALBUMIN = Parameter(
     "damage_albumin",
-    0.0382,
+    0.05412,
     "1",
     "weight of the albumin load in the loss of nephrons",
     FIDELIO,
@@ -347,7 +358,7 @@ DAMAGE_PRESSURE = Parameter(
 )
 SUSCEPTIBILITY = Parameter(
     "susceptibility",
-    0.952,
+    0.8904,
     "1",
     "exponent with which what remains of the nephrons is less susceptible to inflammation, hypoxia and fibrosis",
     FIDELIO,  # at 300 mg/g the decline falls with eGFR, at 2000 mg/g hardly: the vulnerable ones went first
@@ -583,7 +594,9 @@ PROCESSES = (
     Process(
         "podocyte_drift",
         {"podocytes": -1},
-        lambda podocytes, eta_podocyte, leak_podocyte: podocytes * eta_podocyte / leak_podocyte,
+        lambda podocytes, own_albuminuria_drift, leak_podocyte: (
+            podocytes * own_albuminuria_drift / leak_podocyte
+        ),
         "1/day",
         "the patient's own drift of albuminuria (0 in the typical patient)",
         (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mscrenal.model.declare import (
     Assumed,
+    Fitted,
     LogitNormal,
     LogNormal,
     Parameter,
@@ -141,13 +142,10 @@ def glucose_disposal(
 
 GLYCAEMIC_HALF = Parameter(
     "glycaemic_half",
-    0.3,
+    0.3646,
     "1",
     "excess of glucose with half of the glucose-dependent effect of SGLT2 inhibition",
-    Assumed(
-        "chosen by hand (0.5 before) to tell patients with type 2 diabetes from those without: UACR falls by 35 and "
-        "15 % (jongs2021); not fitted"
-    ),
+    Fitted(("jongs2021", "oshima2020"), "mscrenal.calibration.natural_history"),
     LogNormal(0.3),
 )
 
