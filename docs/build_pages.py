@@ -872,9 +872,7 @@ def write_trials(n: int) -> None:
         "![What a trial of this size would see](figures/trial_effects.png)",
     ]
     page = ROOT / "docs" / "trials.md"
-    block = (
-        f"<!-- trials: start -->\n{_stamped(chr(10).join(p + chr(10) for p in parts))}<!-- trials: end -->"
-    )
+    block = _stamped("\n".join(part + "\n" for part in parts))
     page.write_text(_filled(page.read_text(encoding="utf-8"), "trials", block), encoding="utf-8")
 
 
