@@ -35,7 +35,13 @@ from scipy.special import ndtr, ndtri
 
 from mscrenal.calibration import evidence
 from mscrenal.calibration.hard_endpoints import event_share, first_confirmed_day, person_years, visits
-from mscrenal.calibration.natural_history import true_egfr_sd, true_uacr_gsd
+from mscrenal.calibration.natural_history import (
+    EGFR_VARIANCE,
+    LOG_UACR_VARIANCE,
+    egfr_error,
+    true_egfr_sd,
+    true_uacr_gsd,
+)
 from mscrenal.model.declare import nearest
 from mscrenal.scenarios.endpoints import DAYS_PER_YEAR, ESKD_EGFR, slope, value_at
 from mscrenal.scenarios.executor import Executor, executor_for
@@ -650,15 +656,12 @@ def line_r2(x: ArrayLike, y: ArrayLike) -> float:
 
 @lru_cache(maxsize=1)
 def _measurement() -> dict[str, float]:
-    """The residual errors that noise-floor facts need, from the evidence tables."""
+    """Errors and constants of creatinine that a reference change value needs, from the evidence tables."""
 
     def number(study: str, endpoint: str) -> float:
         return float(evidence.find(study, endpoint)["value"].iloc[0])
 
     return {
-        "egfr_proportional_var": number("goulooze2022", "egfr_residual_prop_var"),
-        "egfr_additive_var": number("goulooze2022", "egfr_residual_add_var"),
-        "uacr_log_sd": math.sqrt(number("goulooze2022", "uacr_residual_log_var")),
         "creatinine_cv": number("frontmed2022_crvar", "creatinine_within_person_cv"),
         "creatinine_assay_cv": 1.1,  # percent, in the note of frontmed2022_crvar, egfr_reference_change_value
         "kappa_male": number("ckdepi2021", "ckdepi_kappa_male"),
@@ -706,13 +709,12 @@ class Sample:
 
     def egfr_readings(self, arm: str, days: Array) -> Array:
         """Measured eGFR, (REPLICATES, n_patients, n_days)."""
-        true, errors = self.path(arm, "egfr", days), _measurement()
-        sd = np.sqrt(errors["egfr_proportional_var"] * true**2 + errors["egfr_additive_var"])
-        return np.maximum(true + sd * self.noise("egfr", len(days)), 1.0)
+        true = self.path(arm, "egfr", days)
+        return np.maximum(true + egfr_error(true) * self.noise("egfr", len(days)), 1.0)
 
     def log_readings(self, arm: str, observable: str, days: Array) -> Array:
         """Measured UACR or urine protein, (REPLICATES, n_patients, n_days)."""
-        factor = np.exp(_measurement()["uacr_log_sd"] * self.noise(observable, len(days)))
+        factor = np.exp(math.sqrt(LOG_UACR_VARIANCE) * self.noise(observable, len(days)))
         return self.path(arm, observable, days) * factor
 
     def only(self, subset: str) -> Sample:
@@ -822,10 +824,7 @@ def _multiplicativity(sample: Sample, check: FactCheck, table: FactTable) -> flo
 
 def _share_drop(sample: Sample, check: FactCheck, table: FactTable) -> float:
     before, after = (sample.at(check.arm, "egfr", day) for day in (check.from_day, check.at))
-    errors = _measurement()
-    chance = drop_probability(
-        before, after, check.threshold or 0.0, errors["egfr_proportional_var"], errors["egfr_additive_var"]
-    )
+    chance = drop_probability(before, after, check.threshold or 0.0, *EGFR_VARIANCE)
     return 100.0 * float(np.mean(chance))
 
 

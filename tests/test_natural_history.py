@@ -6,10 +6,16 @@ import pytest
 from mscrenal.calibration.evidence import find
 from mscrenal.calibration.natural_history import (
     COURSE,
+    CREDENCE_COMPOSITE,
     DRUG_TARGETS,
+    EGFR_VARIANCE,
+    EVENTS,
+    FIDELIO_COMPOSITE,
     GRID,
+    LOG_UACR_VARIANCE,
     PLACEBO_ARMS,
     REFERENCE,
+    RENAAL_ESKD,
     YEAR,
     YEARS,
     egfr_error,
@@ -23,6 +29,7 @@ from mscrenal.calibration.natural_history import (
     true_uacr_gsd,
 )
 from mscrenal.model import RANDOM_EFFECTS, model, sampled_parameters, simulate
+from mscrenal.scenarios.facts import load_facts
 
 
 def declared(name):
@@ -46,6 +53,50 @@ def test_the_published_changes_follow_from_readings_at_baseline(egfr, uacr, chan
     """Section B, item 10 of disease_progression.md: a patient who reads 2000 mg/g has 1834 on average."""
     course, _ = goulooze_course(egfr, uacr)
     assert course[-1] - course[0] == pytest.approx(change, abs=0.06)
+
+
+def test_the_error_of_a_reading_is_that_of_the_evidence():
+    def number(endpoint):
+        return float(find("goulooze2022", endpoint)["value"].iloc[0])
+
+    assert (number("egfr_residual_prop_var"), number("egfr_residual_add_var")) == EGFR_VARIANCE
+    assert number("uacr_residual_log_var") == LOG_UACR_VARIANCE
+
+
+def test_what_the_fit_counts_are_rows_of_the_evidence():
+    def row(study, endpoint, arm):
+        found = find(study, endpoint)
+        return float(found[found["arm"] == arm]["value"].iloc[0])
+
+    assert (
+        row("brenner2001", "eskd", "placebo"),
+        row("brenner2001", "eskd", "losartan"),
+        row("bakris2020", "kidney_composite", "placebo"),
+        row("perkovic2019", "renal_composite_rate", "placebo"),
+    ) == EVENTS
+
+
+@pytest.mark.parametrize(
+    ("counted", "endpoint", "population"),
+    [
+        (RENAAL_ESKD, "renaal-eskd", "renaal"),
+        (FIDELIO_COMPOSITE, "fidelio-composite", "fidelio"),
+        (CREDENCE_COMPOSITE, "credence-composite", "credence"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_the_fit_counts_events_as_the_facts_do(counted, endpoint, population):
+    table = load_facts()
+    rule, who = table.endpoints[endpoint], table.populations[population]
+    assert (counted.fall, counted.level, counted.horizon) == (rule.decline, rule.eskd_egfr, rule.horizon_days)
+    assert counted.death == pytest.approx(rule.death.per_day)
+    assert not rule.death_counts
+    assert (rule.visit_days, rule.confirm_days) == (122.0, 30.0)
+    assert counted.arm.egfr == (who.egfr.centre, who.egfr.spread)
+    assert counted.arm.uacr == (who.uacr.centre, who.uacr.spread)
+    assert counted.arm.limits == ((who.egfr.low, who.egfr.high), (who.uacr.low, who.uacr.high))
+    assert counted.arm.true_spread == who.egfr.true
+    assert counted.arm.base.drugs == who.drugs
 
 
 def test_true_values_spread_less_than_readings():
