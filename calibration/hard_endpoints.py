@@ -76,11 +76,15 @@ def expected_events(
     decline: float,
     floor: float,
     death: float,
+    sizes: ArrayLike = (1.0,),
+    weights: ArrayLike = (1.0,),
+    correlation: float = 0.0,
 ) -> tuple[float, float]:
     """Share with the event, and events per person-year, over all readings that true courses can give.
 
     What `first_confirmed_day`, `event_share` and `person_years` give with ever more sets of readings: visits are
-    independent of each other but for the reading at baseline, over which a Gauss rule sums.
+    independent of each other but for the reading at baseline, over which a Gauss rule sums, as over the sizes of people's
+    errors. Each reading is correlated with its repeat.
 
     Parameters
     ----------
@@ -90,18 +94,28 @@ def expected_events(
         True eGFR on the days of the repeats.
     days : ndarray (n_visits,)
     error : callable
-        SD of a reading about a true value.
+        SD of a reading about a true value, in the typical person.
     decline, floor : float
         As in `first_confirmed_day`.
     death : float
         Hazard of death, 1/day.
+    sizes, weights : array_like
+        Sizes of people's errors relative to the typical person's, and the shares of people who have them.
+    correlation : float
+        Of the errors of a reading and its repeat, below 0.5 in size (an expansion in it, to the third power).
 
     Returns
     -------
     tuple of float
     """
-    nodes, weights = np.polynomial.hermite_e.hermegauss(15)
-    baseline = np.maximum(true[:, :1] + error(true[:, :1]) * nodes, 1.0)
+    nodes, shares = np.polynomial.hermite_e.hermegauss(11)
+    of_size = np.asarray(sizes, dtype=float)
+    # One column for each reading at baseline by each size of errors.
+    size = np.repeat(of_size, len(nodes))
+    total = np.outer(np.asarray(weights, dtype=float), shares / shares.sum()).ravel()
+    total /= total.sum()
+    nodes = np.tile(nodes, len(of_size))
+    baseline = np.maximum(true[:, :1] + error(true[:, :1]) * size * nodes, 1.0)
     bar = np.full(baseline.shape, floor)
     if decline > 0:
         bar = np.maximum(bar, (1.0 - decline) * baseline)
@@ -111,11 +125,22 @@ def expected_events(
     lived = days if death == 0 else -np.expm1(-death * days) / death
     for k in range(1, len(days)):
         there, again = true[:, k, None], repeats[:, k - 1, None]
-        both = ndtr((bar - there) / error(there)) * ndtr((bar - again) / error(again))
+        both = _both_below(
+            (bar - there) / (error(there) * size), (bar - again) / (error(again) * size), correlation
+        )
         share += alive * both * survival[k]
         years += alive * both * lived[k]
         alive = alive * (1.0 - both)
     years += alive * lived[-1]
-    total = weights / weights.sum()
     happened, exposed = (float(np.mean(x @ total)) for x in (share, years / DAYS_PER_YEAR))
     return happened, happened / exposed
+
+
+def _both_below(a: Array, b: Array, correlation: float) -> Array:
+    """Chance that two standard normals with a small correlation lie below `a` and `b` (tetrachoric series)."""
+    independent = ndtr(a) * ndtr(b)
+    if correlation == 0:
+        return np.asarray(independent)
+    density = np.exp(-0.5 * (a * a + b * b)) / (2 * math.pi)
+    series = correlation * (1 + correlation / 2 * a * b + correlation**2 / 6 * (a * a - 1) * (b * b - 1))
+    return np.asarray(independent + density * series)

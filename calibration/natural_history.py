@@ -19,22 +19,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq, least_squares
+from scipy.optimize import least_squares
 from scipy.special import expit, ndtr, ndtri
-from scipy.stats import truncnorm
 from scipy.stats.qmc import Sobol
 
 from mscrenal.calibration.hard_endpoints import expected_events, visits
-from mscrenal.model import RANDOM_EFFECTS, DrugCourse, Patient, simulate
+from mscrenal.calibration.truncated import truncated_quantiles
+from mscrenal.model import OBSERVABLES, RANDOM_EFFECTS, DrugCourse, Patient, simulate
 from mscrenal.model.population import simulate_cohort
+from mscrenal.model.readings import error_sd, error_sizes
 
 __all__ = [
     "COURSE",
     "DRUG_TARGETS",
-    "EGFR_VARIANCE",
     "LOG_UACR_VARIANCE",
+    "drop_chance",
+    "egfr_correlation",
     "egfr_error",
     "fit_drugs",
+    "fit_error_memory",
     "fit_immunosuppression",
     "fit_natural_history",
     "fit_primary_injury",
@@ -50,12 +53,13 @@ YEARS = np.array([0.0, 1.0, 2.0, 3.0])
 GRID = tuple((egfr, uacr) for egfr in (25.0, 43.0, 60.0) for uacr in (300.0, 850.0, 2000.0))
 REFERENCE = Patient(hba1c=7.7, age=66.0, duration_years=16.6, drugs=("ras",))
 PEOPLE = 128  # of a trial; a power of two fills the space evenly
-# Events are rarer. Few for a ratio of arms: with 2,048 people FIDELIO's composite on finerenone is 0.80 of that on placebo,
-# with these 0.84, so that the fitted effect of finerenone leans to the strong side, within its prior's width.
-EVENT_PEOPLE = 512
+# Events are rarer: with 512 people the ratio of FIDELIO's composite on finerenone to that on placebo is off by 0.04.
+EVENT_PEOPLE = 2048
 # SD of trials' slopes about what eGFR and UACR explain (DerSimonian and Laird, of the three arms below: misses of 0.2,
 # 0.05 and 0.4 with errors of 0.11, 0.25 and 0.2 give 0.3).
 BETWEEN_TRIALS = 0.3
+# Gains in slope on SGLT2 inhibitors differ as much: misses of 0.13, 0.65 and 0.22, with errors of 0.112, 0.25 and 0.163 alone
+# as weights, give 0.33.
 HBA1C_SD = 1.36  # bakris2020
 VARYING = ("eta_nephron", "eta_podocyte", "eta_haemodynamic", "eta_response")
 # Where the fit starts; the answer does not depend on it (a test starts elsewhere).
@@ -68,13 +72,39 @@ COURSE = {
 }
 
 
-EGFR_VARIANCE = (0.0101, 2.01)  # of a reading: of eGFR², and in (mL/min/1.73 m²)² (goulooze2022)
+EGFR = next(o for o in OBSERVABLES if o.name == "egfr")
 LOG_UACR_VARIANCE = 0.141  # of a reading (goulooze2022)
+# Sizes of patients' errors of eGFR relative to the typical patient's, and the shares of patients that they stand for.
+_NODES, _SHARES = np.polynomial.hermite_e.hermegauss(9)
+ERROR_SIZES, ERROR_SHARES = error_sizes(EGFR, _NODES), _SHARES / _SHARES.sum()
 
 
 def egfr_error(egfr: Any) -> Any:
-    """SD of a reading of eGFR about the true value, both in mL/min/1.73 m²."""
-    return np.sqrt(EGFR_VARIANCE[0] * np.square(egfr) + EGFR_VARIANCE[1])
+    """SD of the typical patient's reading of eGFR about the true value, both in mL/min/1.73 m²."""
+    return error_sd(EGFR, egfr)
+
+
+def egfr_correlation(days: float, memory: float | None = None) -> float:
+    """Correlation of the errors of two readings of eGFR that lie `days` apart; `memory` in place of the declared one."""
+    return math.exp(-days / (EGFR.residual_memory if memory is None else memory))
+
+
+def drop_chance(before: Any, after: Any, kept: float, correlation: float) -> np.ndarray:
+    """Chance that a reading of `after` lies below the share `kept` of one of `before`.
+
+    Parameters
+    ----------
+    before, after : array_like
+        True eGFR, mL/min/1.73 m²; of one shape, which the result has.
+    kept : float
+        0.9: a fall of more than 10 %.
+    correlation : float
+        Of the two errors.
+    """
+    before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    first, second = egfr_error(before), egfr_error(after)
+    sd = np.sqrt(second**2 + (kept * first) ** 2 - 2 * correlation * kept * first * second)
+    return ndtr((kept * before - after)[..., None] / (sd[..., None] * ERROR_SIZES)) @ ERROR_SHARES
 
 
 def true_egfr_sd(mean: float, sd: float) -> float:
@@ -85,10 +115,11 @@ def true_egfr_sd(mean: float, sd: float) -> float:
     ValueError
         If readings of one patient alone spread more than that.
     """
-    rest = sd**2 - float(egfr_error(mean)) ** 2
+    error = float(egfr_error(mean)) * math.sqrt(float(ERROR_SHARES @ ERROR_SIZES**2))
+    rest = sd**2 - error**2
     if rest <= 0:
         raise ValueError(
-            f"an SD of {sd:g} at a mean eGFR of {mean:g} is below that of one patient's readings, {egfr_error(mean):.1f}"
+            f"an SD of {sd:g} at a mean eGFR of {mean:g} is below that of one patient's readings, {error:.1f}"
         )
     return math.sqrt(rest)
 
@@ -133,13 +164,17 @@ class PlaceboArm:
         u = Sobol(3 + len(VARYING), seed=1).random(people).T
         low, high = self.limits[1]
         mean, sd = self.egfr
-        egfrs = _quantiles(u[0], mean, sd if self.true_spread else true_egfr_sd(mean, sd), *self.limits[0])
+        egfrs = truncated_quantiles(
+            u[0], mean, sd if self.true_spread else true_egfr_sd(mean, sd), *self.limits[0]
+        )
         median, gsd = self.uacr
-        logs = _quantiles(u[1], *np.log([median, true_uacr_gsd(gsd), low, high]), mean=False)
+        logs = truncated_quantiles(u[1], *np.log([median, true_uacr_gsd(gsd), low, high]), mean=False)
         base = self.base.replace(**changes)
         centre = float(base.hba1c or 0.0)
         diabetic = base.disease == "diabetic"
-        hba1c = _quantiles(u[2], centre, HBA1C_SD, 5.6, 11.0) if diabetic else np.full(people, centre)
+        hba1c = (
+            truncated_quantiles(u[2], centre, HBA1C_SD, 5.6, 11.0) if diabetic else np.full(people, centre)
+        )
         etas = [RANDOM_EFFECTS[name].sd * ndtri(q) for name, q in zip(VARYING, u[3:], strict=True)]
         return [
             base.replace(
@@ -181,20 +216,6 @@ class PlaceboArm:
         seen = self.courses(theta, np.unique([0.0, *self.days]), *arms, **changes)
         paths = seen[:, :, -len(self.days) :, 0].mean(axis=0)
         return [float(np.polyfit(self.days / YEAR, path, 1)[0]) for path in paths]
-
-
-def _quantiles(
-    u: np.ndarray, centre: float, sd: float, low: float, high: float, *, mean: bool = True
-) -> np.ndarray:
-    """Quantiles of a normal distribution cut to (low, high) whose mean (or median) after the cut is `centre`."""
-
-    def cut(location: float):
-        return truncnorm((low - location) / sd, (high - location) / sd, loc=location, scale=sd)
-
-    def miss(location: float) -> float:
-        return float((cut(location).mean() if mean else cut(location).median()) - centre)
-
-    return np.asarray(cut(brentq(miss, centre - 4 * sd, centre + 4 * sd)).ppf(u))
 
 
 # SDs and limits that a source does not print are those of the facts' populations (scenarios/facts_table.toml).
@@ -495,7 +516,18 @@ class HardEndpoint:
         seen = self.arm.courses(theta, days[order], *arms, size=EVENT_PEOPLE)[:, :, np.argsort(order), 0]
         n = len(planned)
         found = [
-            expected_events(x[:, :n], x[:, n:], planned, egfr_error, self.fall, self.level, self.death)
+            expected_events(
+                x[:, :n],
+                x[:, n:],
+                planned,
+                egfr_error,
+                self.fall,
+                self.level,
+                self.death,
+                ERROR_SIZES,
+                ERROR_SHARES,
+                egfr_correlation(30.0),
+            )
             for x in np.moveaxis(seen, 1, 0)
         ]
         shares, rates = zip(*found, strict=True)
@@ -555,11 +587,29 @@ def _after_the_dip(theta: Mapping[str, float]) -> float:
 def _drops(theta: Mapping[str, float]) -> list[float]:
     """Percent of CREDENCE's patients whose eGFR reads more than 10, and 30 %, lower three weeks into canagliflozin."""
     seen = CREDENCE_ALL.courses(theta, [0.0, 21.0], _on("sglt2i"))[:, 0, :, 0]
-    error = np.square(egfr_error(seen))
+    return _drop_shares(seen, egfr_correlation(21.0))
+
+
+def _drop_shares(seen: np.ndarray, correlation: float) -> list[float]:
+    """Percent of patients, whose true eGFR is `seen` (n, 2), that reads more than 10, and 30 %, lower the second time."""
     return [
-        100 * float(np.mean(ndtr((k * seen[:, 0] - seen[:, 1]) / np.sqrt(error[:, 1] + k**2 * error[:, 0]))))
-        for k in (0.9, 0.7)
+        100 * float(np.mean(drop_chance(seen[:, 0], seen[:, 1], kept, correlation))) for kept in (0.9, 0.7)
     ]
+
+
+def fit_error_memory(theta: Mapping[str, float] | None = None) -> float:
+    """Days over which errors of eGFR resemble one another, from CREDENCE's placebo arm.
+
+    After three weeks 21 % of its patients read more than 10 %, and 2 % more than 30 % lower; both weighted by half of the
+    digest's tolerance.
+    """
+    seen = CREDENCE_ALL.courses(dict(theta or {}), [0.0, 21.0], ())[:, 0, :, 0]
+
+    def residuals(x: np.ndarray) -> np.ndarray:
+        ten, thirty = _drop_shares(seen, egfr_correlation(21.0, math.exp(x[0])))
+        return np.array([(ten - 21.0) / 2.0, (thirty - 2.0) / 0.5])
+
+    return math.exp(least_squares(residuals, [math.log(20.0)]).x[0])
 
 
 def _sglt2i_and_finerenone(theta: Mapping[str, float]) -> np.ndarray:
@@ -610,12 +660,12 @@ COMBINED = (
         4.0,
         0.5,
     ),  # by more than 30 %; errors half of the tolerances: the noise alone misses placebo's by as much
-    (1.38, 0.112),  # gain in chronic slope: half of 2.75, 42 to 58 % (empakidney_slope)
-    (
-        2.61,
-        0.25,
-    ),  # the same at eGFR 30 to 45 (jardine2020); no interval: scaled by patients from the one above
-    (0.95, 0.163),  # gain in total slope, of two slopes with a knot at week 2 (heerspink2021a)
+    # Gain in chronic slope: half of 2.75, 42 to 58 % (empakidney_slope).
+    (1.38, math.hypot(0.112, BETWEEN_TRIALS)),
+    # The same at eGFR 30 to 45 (jardine2020); no interval: scaled by patients from the one above.
+    (2.61, math.hypot(0.25, BETWEEN_TRIALS)),
+    # Gain in total slope, of two slopes with a knot at week 2 (heerspink2021a).
+    (0.95, math.hypot(0.163, BETWEEN_TRIALS)),
     (-4.3, 0.41),  # three years after the dip: slope x 0.543 (SE 0.052), UACR x exp(-0.212) (goulooze2022)
     (math.log(17.8 / 21.1), 0.054),  # composite of FIDELIO-DKD (bakris2020); binomial
     (math.log(0.66), 0.108),  # renal composite of CREDENCE, 0.53 to 0.81 (perkovic2019)
@@ -768,8 +818,8 @@ class Responders:
         names = ("eta_immunosuppression", "eta_nephron", "eta_podocyte")
         u = Sobol(2 + len(names), seed=2).random(2 * PEOPLE).T
         (mean, width, *cuts), (median, gsd, *ends) = self.egfr, self.uacr
-        egfrs = _quantiles(u[0], mean, true_egfr_sd(mean, width), *cuts)
-        logs = _quantiles(u[1], *np.log([median, true_uacr_gsd(gsd), *ends]), mean=False)
+        egfrs = truncated_quantiles(u[0], mean, true_egfr_sd(mean, width), *cuts)
+        logs = truncated_quantiles(u[1], *np.log([median, true_uacr_gsd(gsd), *ends]), mean=False)
         sds = (sd, RANDOM_EFFECTS["eta_nephron"].sd, RANDOM_EFFECTS["eta_podocyte"].sd)
         people = [
             self.base.replace(
@@ -793,7 +843,8 @@ def _response_shares(egfr: np.ndarray, protein: np.ndarray) -> dict[str, float]:
     Readings carry the residual errors of goulooze2022; 86.1 % of patients complete 156 weeks (saxena2023).
     """
     noise = np.random.default_rng(1).standard_normal((2, 40, *egfr.shape))
-    e = egfr + egfr_error(egfr) * noise[0]
+    sizes = error_sizes(EGFR, np.random.default_rng(2).standard_normal((40, len(egfr), 1)))
+    e = egfr + egfr_error(egfr) * sizes * noise[0]  # visits lie further apart than errors last
     p = protein * np.exp(math.sqrt(LOG_UACR_VARIANCE) * noise[1])
     completing = 0.861 ** (104 / 156)
     kept20 = (e[..., 2] >= 0.8 * e[..., 0]) | (e[..., 2] >= 60.0)
@@ -806,10 +857,11 @@ def _response_shares(egfr: np.ndarray, protein: np.ndarray) -> dict[str, float]:
     }
 
 
-LUPUS = Patient(disease="lupus", age=33.0, sex="female", hba1c=5.4, duration_years=0.3, sledai=12.0)
-NEW = Responders(LUPUS, (86.0, 30.0, 30.0, 112.0), (1670.0, 2.34, 300.0, 8000.0))
+# BLISS-LN's two strata, as in scenarios/facts_table.toml.
+LUPUS = Patient(disease="lupus", age=33.0, sex="female", hba1c=5.4, duration_years=0.15, sledai=12.2)
+NEW = Responders(LUPUS, (86.0, 30.0, 30.0, 112.0), (1645.0, 2.42, 300.0, 8000.0))
 RELAPSED = Responders(
-    LUPUS.replace(age=35.0, duration_years=6.0), (78.0, 30.0, 30.0, 110.0), (1670.0, 2.34, 300.0, 8000.0)
+    LUPUS.replace(age=33.3, duration_years=6.0), (78.0, 30.0, 30.0, 110.0), (1849.0, 2.10, 300.0, 8000.0)
 )
 # Percent and binomial standard error: almsaurora_ps (two arms, 179), anders2023 (148 newly diagnosed, 75 relapsed).
 RESPONSES = (

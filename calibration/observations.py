@@ -412,11 +412,21 @@ def _terms(
         if measure in ("change", "ratio"):
             start = float(entry.start or 0.0)
             return [Term(who.name, day, name, log, sign), Term(who.name, start, name, log, -sign)]
-        days = np.linspace(float(entry.start or 0.0), float(entry.end or 0.0), SLOPE_NODES)
+        first, last = float(entry.start or 0.0), float(entry.end or 0.0)
+        chronic_from = first if entry.knot is None else entry.knot
+        days = np.linspace(chronic_from, last, SLOPE_NODES)
         centred = (days - days.mean()) / DAYS_PER_YEAR
-        weights = centred / (centred**2).sum()
+        # Of two slopes with a knot the total is their mean, weighted by time: the change to the knot over all the years,
+        # and the chronic slope for the rest of them.
+        weights = centred / (centred**2).sum() * (last - chronic_from) / (last - first)
+        acute = [(chronic_from, 1.0), (first, -1.0)] if entry.knot is not None else []
+        years = (last - first) / DAYS_PER_YEAR
         return [
-            Term(who.name, float(d), name, log, sign * float(w)) for d, w in zip(days, weights, strict=True)
+            *(Term(who.name, d, name, log, sign * w / years) for d, w in acute),
+            *(
+                Term(who.name, float(d), name, log, sign * float(w))
+                for d, w in zip(days, weights, strict=True)
+            ),
         ]
 
     return tuple(of(arm, 1.0) + (of(against, -1.0) if against is not None else []))

@@ -16,6 +16,7 @@ from scipy.stats import qmc
 
 from mscrenal.calibration.observations import Datum
 from mscrenal.calibration.studies import Arm, Study
+from mscrenal.calibration.truncated import truncated_quantiles
 from mscrenal.model import COVARIATES, RANDOM_EFFECTS, Patient, PatientError
 from mscrenal.model.population import simulate_cohort
 
@@ -30,7 +31,7 @@ def virtual_patients(study: Study, arm: Arm, n: int = PATIENTS) -> list[Patient]
     """Patients around an arm's typical one: covariates with the printed spreads, random effects on top.
 
     Covariates are independent, normal (``egfr = 12.0``) or log-normal (``uacr_gsd = 2.5``), cut to the study's limits
-    or to the ranges of `COVARIATES`; patient j is the same in all arms of the study but for the arm's own covariates.
+    or to the ranges of `COVARIATES`, with the arm's value as mean (median) after the cut; patient j is the same in all arms of the study but for the arm's own covariates.
     """
     spreads: dict[str, tuple[float, bool]] = {}
     for name, size in study.entry.sd.items():
@@ -42,33 +43,26 @@ def virtual_patients(study: Study, arm: Arm, n: int = PATIENTS) -> list[Patient]
     # their mean.
     points = qmc.Sobol(len(names), rng=SEED).random(n)
     z = dict(zip(names, ndtri(np.clip(points, 1e-9, 1 - 1e-9)).T, strict=True))
+    covariates = {}
+    for name, (size, geometric) in spreads.items():
+        centre = float(getattr(arm.patient, name))
+        whole = COVARIATES[name].low, COVARIATES[name].high
+        low, high = study.entry.limits.get(name, whole)
+        u = ndtr(z[name])
+        if geometric:
+            values = np.exp(truncated_quantiles(u, *np.log([centre, size, low, high]).tolist(), mean=False))
+        else:
+            values = truncated_quantiles(u, centre, size, low, high)
+        covariates[name] = np.clip(values, *whole)
     out = []
     for j in range(n):
-        changed = {}
-        for name, (size, geometric) in spreads.items():
-            centre = float(getattr(arm.patient, name))
-            whole = COVARIATES[name].low, COVARIATES[name].high
-            low, high = study.entry.limits.get(name, whole)
-            if geometric:
-                logs = math.log(centre), math.log(size), math.log(low), math.log(high)
-                value = math.exp(_cut(z[name][j], *logs))
-            else:
-                value = _cut(z[name][j], centre, size, low, high)
-            changed[name] = min(max(value, whole[0]), whole[1])
+        changed = {name: float(values[j]) for name, values in covariates.items()}
         eta = {name: effect.sd * float(z[name][j]) for name, effect in RANDOM_EFFECTS.items()}
         try:
             out.append(arm.patient.replace(**changed, eta=eta))
         except PatientError:
             out.append(arm.patient.replace(eta=eta))
     return out
-
-
-def _cut(z: float, centre: float, size: float, low: float, high: float) -> float:
-    """The quantile of a normal distribution cut to (low, high) that `z` is of the whole one."""
-    below, above = ndtr((low - centre) / size), ndtr((high - centre) / size)
-    if above - below < 1e-9:
-        return min(max(centre, low), high)
-    return float(centre + size * ndtri(below + (above - below) * ndtr(z)))
 
 
 def population_offset(

@@ -145,6 +145,7 @@ class MapEntry(_Entry):
     day: float | None = None
     start: float | None = Field(default=None, alias="from")
     end: float | None = Field(default=None, alias="to")
+    knot: float | None = None
     scale: Literal["absolute", "study"] = "absolute"
     percent: Literal["change", "of"] = "change"
     reason: str = ""
@@ -161,6 +162,11 @@ class MapEntry(_Entry):
             raise ValueError(f"measure = {self.measure!r} needs against = the reference arm")
         if self.measure == "slope" and (self.start is None or self.end is None or self.end <= self.start):
             raise ValueError("measure = 'slope' needs from and to (days), to after from")
+        if self.knot is not None:
+            if self.measure != "slope":
+                raise ValueError(f"knot belongs to measure = 'slope', not {self.measure!r}")
+            if not (self.start or 0.0) < self.knot < (self.end or 0.0):
+                raise ValueError(f"knot = {self.knot:g} must lie between from and to (days)")
         if self.measure == "share" and (self.below is None) == (self.above is None):
             raise ValueError("measure = 'share' needs exactly one of below and above")
         if self.measure != "share" and not (self.below is None and self.above is None):

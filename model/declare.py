@@ -333,7 +333,9 @@ class Observable:
     """What somebody measures: a function of states and quantities, with its residual error.
 
     `residual` holds the SDs of a combined error model: proportional (log scale) and additive (in
-    `unit`).
+    `unit`). `residual_iiv` says how the size of the errors differs between people (SD of its logarithm, and the Box-Cox
+    skewness of that), `residual_memory` over how many days the errors of one person resemble one another
+    (exponentially; 0: not at all).
     """
 
     name: str
@@ -345,6 +347,9 @@ class Observable:
     residual_source: Provenance | None = None
     better: Literal["higher", "lower", "neither"] = "neither"
     label: str = ""
+    residual_iiv: tuple[float, float] = (0.0, 1.0)
+    residual_memory: float = 0.0
+    memory_source: Provenance | None = None
 
     def __post_init__(self) -> None:
         _named(self.name, "Observable")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from mscrenal.model.declare import Assumed, Observable, Parameter, Provenance, Source
+from mscrenal.model.declare import Assumed, Fitted, Observable, Parameter, Provenance, Source
 from mscrenal.model.functions import power_above, power_below
 from mscrenal.model.processes.shorthand import renamed
 
@@ -170,7 +171,11 @@ def _cells(organ: str, meaning: str) -> Observable:
 
 
 EGFR_ERROR = {"proportional": 0.1005, "additive": 1.418}
-FIDELIO_ERROR = Source("goulooze2022", "proportional variance 0.0101, additive variance 2.01")
+FIDELIO_ERROR = Source(
+    "goulooze2022",
+    "proportional variance 0.0101, additive variance 2.01; the size of both differs between patients: variance 0.0898 of "
+    "its logarithm, Box-Cox 1.06 (table S2)",
+)
 
 OBSERVABLES = (
     Observable(
@@ -188,6 +193,9 @@ OBSERVABLES = (
         FIDELIO_ERROR,
         "higher",
         "eGFR",
+        (math.sqrt(0.0898), 1.06),
+        15.8,
+        Fitted(("oshima2020",), "mscrenal.calibration.natural_history"),
     ),
     Observable(
         "mgfr",

@@ -735,8 +735,11 @@ def _measured(observable: Observable) -> str:
     """What an observable is called, and how far a measurement lies from it."""
     label = observable.label or observable.name
     errors = ", ".join(f"{kind} {size:g}" for kind, size in observable.residual.items())
+    lasting = f" Errors of one person resemble one another for {observable.residual_memory:g} days ({observable.memory_source})."
     return f"Observable: {label}." + (
-        f" Residual SD: {errors} ({observable.residual_source})." if errors else ""
+        f" Residual SD: {errors} ({observable.residual_source})." + lasting * (observable.residual_memory > 0)
+        if errors
+        else ""
     )
 
 

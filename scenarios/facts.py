@@ -30,19 +30,21 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
 from mscrenal.calibration import evidence
 from mscrenal.calibration.hard_endpoints import event_share, first_confirmed_day, person_years, visits
 from mscrenal.calibration.natural_history import (
-    EGFR_VARIANCE,
+    EGFR,
     LOG_UACR_VARIANCE,
-    egfr_error,
+    drop_chance,
+    egfr_correlation,
     true_egfr_sd,
     true_uacr_gsd,
 )
+from mscrenal.calibration.truncated import truncated_quantiles
 from mscrenal.model.declare import nearest
+from mscrenal.model.readings import read
 from mscrenal.scenarios.endpoints import DAYS_PER_YEAR, ESKD_EGFR, slope, value_at
 from mscrenal.scenarios.executor import Executor, executor_for
 from mscrenal.scenarios.results import Result, plain
@@ -66,7 +68,6 @@ __all__ = [
     "Sample",
     "VirtualPatients",
     "concordance",
-    "drop_probability",
     "facts",
     "first_confirmed_day",
     "geometric_mean_ratio",
@@ -142,34 +143,12 @@ class Covariate:
         if name == "uacr":
             low = math.log(self.low) if self.low > 0 else -math.inf
             sd = math.log(self.spread if self.true else true_uacr_gsd(self.spread))
-            return np.exp(_truncated(u, math.log(self.centre), sd, low, math.log(self.high), 0.5))
+            return np.exp(
+                truncated_quantiles(u, math.log(self.centre), sd, low, math.log(self.high), mean=False)
+            )
         read = name == "egfr" and not self.true
         sd = true_egfr_sd(self.centre, self.spread) if read else self.spread
-        return _truncated(u, self.centre, sd, self.low, self.high, None)
-
-
-def _truncated(u: Array, centre: float, sd: float, low: float, high: float, at: float | None) -> Array:
-    """Quantiles of a truncated normal, shifted so that its mean (or quantile `at`) is `centre`."""
-    location = _location(centre, sd, low, high, at)
-    ends = ((low - location) / sd, (high - location) / sd)
-    from scipy.stats import truncnorm  # slow to import, needed for populations only
-
-    return np.asarray(truncnorm.ppf(u, *ends, loc=location, scale=sd), dtype=float)
-
-
-@lru_cache(maxsize=512)
-def _location(centre: float, sd: float, low: float, high: float, at: float | None) -> float:
-    """Mean before truncation that puts the mean (or quantile `at`) after it at `centre`."""
-    from scipy.stats import truncnorm  # slow to import
-
-    def miss(location: float) -> float:
-        shape = {"a": (low - location) / sd, "b": (high - location) / sd, "loc": location, "scale": sd}
-        there = truncnorm.mean(**shape) if at is None else truncnorm.ppf(at, **shape)
-        return float(there - centre)
-
-    reach = 4.0 * sd
-    bracketed = miss(centre - reach) < 0 < miss(centre + reach)
-    return float(brentq(miss, centre - reach, centre + reach)) if bracketed else centre
+        return truncated_quantiles(u, self.centre, sd, self.low, self.high)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -483,7 +462,11 @@ class VirtualPatients:
         chosen = self.population.random_effects
         if self.population.kind == "typical" or (chosen is not None and name not in chosen):
             return np.zeros(len(self))
-        return sd * np.asarray(ndtri(_stratified(self.population, self.seed, f"eta {name}")))
+        return sd * self.normal(f"eta {name}")
+
+    def normal(self, dimension: str) -> Array:
+        """Standard normal numbers (n,), one for each patient, the same for a name."""
+        return np.asarray(ndtri(_stratified(self.population, self.seed, dimension)))
 
 
 def _stratified(population: FactPopulation, seed: int, dimension: str) -> Array:
@@ -557,24 +540,6 @@ def geometric_mean_ratio(above: ArrayLike, below: ArrayLike) -> float:
     1.0
     """
     return float(np.exp(np.mean(np.log(np.asarray(above, dtype=float) / np.asarray(below, dtype=float)))))
-
-
-def drop_probability(
-    before: ArrayLike, after: ArrayLike, threshold: float, proportional_var: float, additive_var: float
-) -> Array:
-    """Chance (n,) that a reading of `after` lies more than `threshold` (a share) below one of `before`.
-
-    before, after: true values (n,). Both are read once, with independent normal errors of variance
-    proportional_var x value^2 + additive_var. Closed form: second - (1 - threshold) first is normal.
-    >>> drop_probability([50.0], [45.0], 0.1, 0.01, 2.0).tolist()
-    [0.5]
-    """
-    first, second, kept = np.asarray(before, dtype=float), np.asarray(after, dtype=float), 1.0 - threshold
-    variance = (
-        proportional_var * second**2 + additive_var + kept**2 * (proportional_var * first**2 + additive_var)
-    )
-    chance: Array = ndtr((kept * first - second) / np.sqrt(variance))
-    return chance
 
 
 def reference_change_value(
@@ -710,7 +675,8 @@ class Sample:
     def egfr_readings(self, arm: str, days: Array) -> Array:
         """Measured eGFR, (REPLICATES, n_patients, n_days)."""
         true = self.path(arm, "egfr", days)
-        return np.maximum(true + egfr_error(true) * self.noise("egfr", len(days)), 1.0)
+        sizes = self.patients.normal("size of errors of egfr")[self.kept]
+        return read(EGFR, true, days, self.noise("egfr", len(days)), sizes)
 
     def log_readings(self, arm: str, observable: str, days: Array) -> Array:
         """Measured UACR or urine protein, (REPLICATES, n_patients, n_days)."""
@@ -824,8 +790,8 @@ def _multiplicativity(sample: Sample, check: FactCheck, table: FactTable) -> flo
 
 def _share_drop(sample: Sample, check: FactCheck, table: FactTable) -> float:
     before, after = (sample.at(check.arm, "egfr", day) for day in (check.from_day, check.at))
-    chance = drop_probability(before, after, check.threshold or 0.0, *EGFR_VARIANCE)
-    return 100.0 * float(np.mean(chance))
+    correlation = egfr_correlation(check.at - check.from_day)
+    return 100.0 * float(np.mean(drop_chance(before, after, 1.0 - (check.threshold or 0.0), correlation)))
 
 
 def _reference_change(sample: Sample, check: FactCheck, table: FactTable) -> float:

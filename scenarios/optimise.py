@@ -22,6 +22,7 @@ from mscrenal.model.crowd import simulate_people
 from mscrenal.model.initial import InitialStateError
 from mscrenal.model.people import People
 from mscrenal.model.population import Below, Cohort
+from mscrenal.model.readings import read
 from mscrenal.model.simulate import prepare, products_of, simulate_subject
 from mscrenal.model.solve import ATOL, POPULATION_ATOL, POPULATION_RTOL, RTOL
 from mscrenal.model.text import parse_duration
@@ -569,9 +570,10 @@ class _Bench:
             people, drawn, [treatment_of(self.scenario.reference_arm, people)], self.days, (observable.name,)
         )
         seen = cohort.values[:, 0, :, 0]
-        z = stream(seed, "optimise", "residual").standard_normal((2, *seen.shape))
-        noisy = seen * np.exp(observable.residual.get("proportional", 0.0) * z[0])
-        noisy = noisy + observable.residual.get("additive", 0.0) * z[1]
+        rng = stream(seed, "optimise", "residual")
+        noisy = read(
+            observable, seen, self.days, rng.standard_normal(seen.shape), rng.standard_normal(len(seen))
+        )
         values = evaluate(
             self.wanted.name, noisy, self.days, horizon_days=plan.horizon, visits=plan.visits
         ).values  # fmt: skip

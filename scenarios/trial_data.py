@@ -19,6 +19,7 @@ from mscrenal.calibration import numbered_uniforms
 from mscrenal.model import OBSERVABLES
 from mscrenal.model.crowd import simulate_people
 from mscrenal.model.people import People
+from mscrenal.model.readings import read
 from mscrenal.model.solve import POPULATION_ATOL, POPULATION_RTOL
 from mscrenal.scenarios.scenario import Scenario
 from mscrenal.scenarios.trial_spec import TrialSpec
@@ -31,7 +32,9 @@ Mask = NDArray[np.bool_]
 
 # Patients of one trial are numbered from here on; no trial is as large.
 STRIDE = 1 << 20
-LEAST = {"egfr": 1.0}  # what a laboratory still prints
+CONFIRM_DAYS = (
+    30.0  # from a reading to the repeat that confirms it, as the renal trials do (at least 28 or 30 days)
+)
 
 
 def allocate(spec: TrialSpec, sizes: Sequence[int], seed: int, trial: int) -> NDArray[np.int64]:
@@ -169,7 +172,8 @@ class Readings:
     Attributes
     ----------
     values, again : dict of observable to ndarray (n_trials, n_patients, n_visits)
-        Readings, and their repeats on the same day (which confirm an event); NaN where there was no visit.
+        Readings, and their repeats `CONFIRM_DAYS` later of the same true value (which confirm an event); NaN where there was
+        no visit.
     death, left : ndarray (n_trials, n_patients)
         Day of death, and of leaving the trial for any reason, infinite where it does not come.
     """
@@ -195,8 +199,8 @@ def measure(
     Notes
     -----
     The error of a reading, from its declaration in `mscrenal.model.observables`, holds what varies from occasion to
-    occasion in a person as well as the assay, independent from visit to visit. Purely proportional errors are
-    log-normal.
+    occasion in a person as well as the assay. Where declared, people differ in the size of their errors, and those of one
+    person resemble one another for some days; else they are independent. Purely proportional errors are log-normal.
     """
     assert spec.death is not None
     n_trials, n, n_visits, _ = truth.shape
@@ -216,23 +220,16 @@ def measure(
     if spec.missed > 0:
         there &= uniform("missed", of_each=n_visits) >= spec.missed
     there[..., 0] = True  # the baseline is what a patient is randomised with
-    declared = {o.name: o.residual for o in OBSERVABLES}
+    declared = {o.name: o for o in OBSERVABLES}
     values: dict[str, Array] = {}
     again: dict[str, Array] = {}
     for k, name in enumerate(enrolled.observables):
-        errors = declared[name]
-        kinds = (("reading", values), ("repeat", again)) if repeats else (("reading", values),)
-        for kind, into in kinds:
-            z = ndtri(uniform(kind, name, of_each=n_visits)) if errors else np.zeros(1)
-            seen = _read(truth[..., k], errors, z, LEAST.get(name, 0.0))
-            into[name] = np.where(there, seen, np.nan)
+        observable = declared[name]
+        days = np.concatenate([enrolled.days, enrolled.days + CONFIRM_DAYS]) if repeats else enrolled.days
+        kinds = ("reading", "repeat") if repeats else ("reading",)
+        z = np.concatenate([ndtri(uniform(kind, name, of_each=n_visits)) for kind in kinds], axis=-1)
+        true = np.concatenate([truth[..., k]] * len(kinds), axis=-1)
+        seen = read(observable, true, days, z, ndtri(uniform("size of errors", name))[..., 0])
+        for into, part in zip((values, again), np.split(seen, len(kinds), axis=-1), strict=False):
+            into[name] = np.where(there, part, np.nan)
     return Readings(values, again, death, left)
-
-
-def _read(true: Array, errors: Mapping[str, float], z: Array, least: float) -> Array:
-    proportional, additive = errors.get("proportional", 0.0), errors.get("additive", 0.0)
-    if not errors:
-        return true
-    if not additive:
-        return np.asarray(true * np.exp(proportional * z))
-    return np.asarray(np.maximum(true + np.hypot(proportional * true, additive) * z, least))

@@ -24,8 +24,16 @@ from mscrenal.calibration.hard_endpoints import (
     person_years,
     visits,
 )
-from mscrenal.calibration.natural_history import egfr_error
+from mscrenal.calibration.natural_history import (
+    EGFR,
+    ERROR_SHARES,
+    ERROR_SIZES,
+    drop_chance,
+    egfr_correlation,
+    egfr_error,
+)
 from mscrenal.model import DISEASES, DRUGS, OBSERVABLES
+from mscrenal.model.readings import read
 from mscrenal.scenarios.facts import (
     FACTS_FILE,
     Attrition,
@@ -33,7 +41,6 @@ from mscrenal.scenarios.facts import (
     ModelSimulator,
     Response,
     concordance,
-    drop_probability,
     facts,
     geometric_mean_ratio,
     line_r2,
@@ -333,15 +340,20 @@ def test_a_typical_patient_stands_at_the_centres_without_random_effects():
 
 
 def test_a_drop_of_exactly_the_threshold_is_a_coin_flip_and_noise_alone_is_symmetric():
-    assert drop_probability([60.0], [54.0], 0.10, 0.01, 2.0) == pytest.approx(0.5)
-    assert drop_probability([60.0], [60.0], 0.0, 0.01, 2.0) == pytest.approx(0.5)
+    assert drop_chance([60.0], [54.0], 0.9, 0.3) == pytest.approx(0.5)
+    assert drop_chance([60.0], [60.0], 1.0, 0.0) == pytest.approx(0.5)
 
 
-def test_the_chance_of_a_drop_agrees_with_counted_readings():
+@pytest.mark.parametrize("days", [0.5, 21.0, 400.0])
+@pytest.mark.parametrize(("kept", "after"), [(0.9, 56.0), (0.7, 50.0)])
+def test_the_chance_of_a_drop_agrees_with_counted_readings(days, kept, after):
     rng = np.random.default_rng(1)
-    first, second = (56.0 + np.sqrt(0.0101 * 56.0**2 + 2.01) * rng.standard_normal(200_000) for _ in range(2))
-    counted = np.mean(second < 0.9 * first)
-    assert drop_probability([56.0], [56.0], 0.10, 0.0101, 2.01).item() == pytest.approx(counted, abs=0.004)
+    true = np.broadcast_to([56.0, after], (200_000, 2))
+    readings = read(EGFR, true, [0.0, days], rng.standard_normal(true.shape), rng.standard_normal(len(true)))
+    counted = np.mean(readings[:, 1] < kept * readings[:, 0])
+    assert drop_chance([56.0], [after], kept, egfr_correlation(days)).item() == pytest.approx(
+        counted, abs=0.004
+    )
 
 
 def test_reference_change_value_uses_the_exponent_of_each_side_of_kappa():
@@ -390,19 +402,23 @@ def test_death_competes_with_the_event_or_counts_as_one():
     assert event_share([400.0], rate, horizon, death_counts=True) == 1.0
 
 
-def test_expected_events_are_those_of_many_sets_of_readings():
+@pytest.mark.parametrize("whole", [False, True], ids=["plain errors", "errors that differ and last"])
+def test_expected_events_are_those_of_many_sets_of_readings(whole):
     """Against 4,000 simulated sets of readings each, with and without death and a fall from baseline."""
     rng = np.random.default_rng(5)
     days = np.linspace(0.0, 952.0, 9)
     start, pace = rng.uniform(18, 60, 40), rng.uniform(0, 9, 40)
     true = start[:, None] - pace[:, None] * days / YEAR
     again = start[:, None] - pace[:, None] * (days[1:] + 30) / YEAR
+    rest = (ERROR_SIZES, ERROR_SHARES, egfr_correlation(30.0)) if whole else ()
+    observable = EGFR if whole else replace(EGFR, residual_iiv=(0.0, 1.0), residual_memory=0.0)
     for decline, floor, death in ((0.4, 15.0, 1e-4), (0.0, 10.0, 0.0)):
-        share, rate = expected_events(true, again, days, egfr_error, decline, floor, death)
-        noise = rng.standard_normal((4000, 40, 17))
-        readings = np.maximum(true + egfr_error(true) * noise[..., :9], 1.0)
-        repeats = again + egfr_error(again) * noise[..., 9:]
-        at = first_confirmed_day(readings, repeats, days, decline, floor)
+        share, rate = expected_events(true, again, days, egfr_error, decline, floor, death, *rest)
+        both = np.broadcast_to(np.concatenate([true, again], axis=-1), (4000, 40, 17))
+        at_days = np.concatenate([days, days[1:] + 30])
+        noise, size = rng.standard_normal(both.shape), rng.standard_normal(both.shape[:2])
+        readings = read(observable, both, at_days, noise, size)
+        at = first_confirmed_day(readings[..., :9], readings[..., 9:], days, decline, floor)
         counted = event_share(at, death, 952.0, death_counts=False)
         assert share == pytest.approx(counted, rel=0.01)
         assert rate == pytest.approx(counted / person_years(at, death, 952.0), rel=0.01)

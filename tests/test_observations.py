@@ -415,6 +415,29 @@ def test_a_row_without_a_day_after_the_first_dose_needs_one_from_its_map(week, s
     assert one(CHANGE + "\nday = 84", time_week=week).day == 84.0
 
 
+@given(knot=st.floats(5, 100), length=st.floats(150, 2000), dip=st.floats(-5, 5), chronic=st.floats(-20, 20))
+def test_a_slope_with_a_knot_is_the_mean_of_two_slopes_weighted_by_time(knot, length, dip, chronic):
+    lines = f'arm = "MSC"\nobservable = "egfr"\nmeasure = "slope"\nfrom = 0\nto = {length}\nknot = {knot}'
+
+    def course(_, day):
+        return 50 + dip * min(day, knot) / knot + chronic * max(day - knot, 0.0) / 365.25
+
+    total = (dip * 365.25 + chronic * (length - knot)) / length
+    assert functional(one(lines), course) == pytest.approx(total, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('measure = "slope"\nfrom = 0\nto = 364\nknot = 400', "knot = 400 must lie between from and to"),
+        ('measure = "change"\nday = 28\nknot = 14', "knot belongs to measure = 'slope', not 'change'"),
+    ],
+)
+def test_a_knot_lies_within_a_slope(lines, words):
+    with pytest.raises(evidence.EvidenceError, match=words):
+        one(f'arm = "MSC"\nobservable = "egfr"\n{lines}')
+
+
 def test_slopes_are_for_filtration_alone():
     with pytest.raises(evidence.EvidenceError, match="'slope' is for egfr and mgfr"):
         one('arm = "MSC"\nobservable = "uacr"\nmeasure = "slope"\nfrom = 0\nto = 364')

@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_reader import read_report
 
+from mscrenal.model import OBSERVABLES
+from mscrenal.model.readings import error_sd
 from mscrenal.scenarios import RunError, ScenarioError, TrialError, TrialSpec, load_scenario, trial
 from mscrenal.scenarios.gallery import gallery
 from mscrenal.scenarios.schema import read_scenario
 from mscrenal.scenarios.trial import _mmrm_visits, predicted_assurance
-from mscrenal.scenarios.trial_data import _read, allocate, enrol, measure
+from mscrenal.scenarios.trial_data import CONFIRM_DAYS, allocate, enrol, measure
 from mscrenal.scenarios.trial_result import Share, decisions
 from mscrenal.scenarios.trial_spec import (
     ANALYSES,
@@ -130,13 +132,26 @@ def test_every_patient_has_two_worlds_that_differ_by_the_treatment_alone():
 # --------------------------------------------------------------------------- what is read
 
 
-def test_readings_have_the_declared_error():
-    z = np.random.default_rng(1).standard_normal(100_000)
-    egfr = _read(np.full(100_000, 45.0), {"proportional": 0.1005, "additive": 1.418}, z, 1.0)
-    assert egfr.std() == pytest.approx(math.hypot(0.1005 * 45, 1.418), rel=0.02)
-    uacr = _read(np.full(100_000, 800.0), {"proportional": 0.375}, z, 0.0)
-    assert np.log(uacr).std() == pytest.approx(0.375, rel=0.02)
-    assert np.median(uacr) == pytest.approx(800, rel=0.01)
+def test_errors_of_a_trial_last_and_their_size_is_the_patients_own():
+    """Standardised errors of eGFR: a reading resembles its repeat, hardly the next visit, and some patients err more."""
+    given_ = scenario()
+    spec = TrialSpec(
+        arms=("placebo", "finerenone"), sizes=(300, 300), dropout=Rate(0.0, 84.0), death=Rate(0.0, 84.0), missed=0.0
+    ).of(given_)  # fmt: skip
+    found = enrol(given_, spec, (300, 300), (0,), {}, ("egfr",), 1)
+    seen = measure(found, found.actual, spec, 1, repeats=True)
+    true, egfr = found.actual[0, ..., 0], next(o for o in OBSERVABLES if o.name == "egfr")
+    first, second = ((kind["egfr"][0] - true) / error_sd(egfr, true) for kind in (seen.values, seen.again))
+    typical = np.abs(first).mean(axis=1)
+    clipped = [np.clip(z, -3, 3).ravel() for z in (first, second)]
+    assert np.corrcoef(*clipped)[0, 1] == pytest.approx(
+        math.exp(-CONFIRM_DAYS / egfr.residual_memory), abs=0.07
+    )
+    assert np.quantile(typical, 0.9) / np.quantile(typical, 0.1) > 1.6
+    # Who else is in the trial does not matter.
+    few = enrol(given_, spec, (30, 30), (0,), {}, ("egfr",), 1)
+    again = measure(few, few.actual, spec, 1, repeats=True).values["egfr"]
+    np.testing.assert_array_equal(again[0], seen.values["egfr"][0, :60])
 
 
 def test_patients_leave_at_the_rate_of_the_design_and_never_return():

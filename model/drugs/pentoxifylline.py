@@ -14,7 +14,7 @@ DRUG = Drug(
         (
             (
                 "tnf_kidney_synthesis",
-                -0.1821,
+                -0.1822,
                 0.1,
                 "log ratio of renal TNF-α synthesis",
                 Fitted(("navarro2015",), "mscrenal.calibration.natural_history"),

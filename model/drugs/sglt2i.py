@@ -14,7 +14,7 @@ DRUG = Drug(
         (
             (
                 "pressure",
-                -0.07734,
+                -0.1218,
                 0.008,
                 "log ratio of glomerular pressure: the acute, reversible part",
                 Fitted(
@@ -24,21 +24,21 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.03606,
+                -0.01942,
                 0.05,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("jongs2021", "oshima2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
             ),
             (
                 "slit_synthesis",
-                0.1166,
+                0.121,
                 0.02,
                 "log ratio of the repair of the slit diaphragm: the part of its effect that wears off slowly",
                 Fitted(("agarwal2025",), "mscrenal.calibration.natural_history"),
             ),
             (
                 "nephron_loss",
-                -0.5921,
+                -0.4782,
                 0.08,
                 "log ratio of nephron loss beyond albuminuria",
                 Fitted(

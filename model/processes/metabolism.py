@@ -142,7 +142,7 @@ def glucose_disposal(
 
 GLYCAEMIC_HALF = Parameter(
     "glycaemic_half",
-    0.3646,
+    0.3663,
     "1",
     "excess of glucose with half of the glucose-dependent effect of SGLT2 inhibition",
     Fitted(("jongs2021", "oshima2020"), "mscrenal.calibration.natural_history"),
