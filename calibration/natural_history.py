@@ -55,6 +55,7 @@ REFERENCE = Patient(hba1c=7.7, age=66.0, duration_years=16.6, drugs=("ras",))
 PEOPLE = 128  # of a trial; a power of two fills the space evenly
 # Events are rarer: with 512 people the ratio of FIDELIO's composite on finerenone to that on placebo is off by 0.04.
 EVENT_PEOPLE = 2048
+CONFIRM_DAYS = 30.0  # from a reading to its repeat, as the facts have it
 # SD of trials' slopes about what eGFR and UACR explain (DerSimonian and Laird, of the three arms below: misses of 0.2,
 # 0.05 and 0.4 with errors of 0.11, 0.25 and 0.2 give 0.3). Gains in slope on SGLT2 inhibitors differ as much: misses of 0.13,
 # 0.65 and 0.22 with errors of 0.112, 0.25 and 0.163 give 0.33.
@@ -496,7 +497,7 @@ def _total_gain(arm: PlaceboArm, drug: str, theta: Mapping[str, float], knot: fl
 class HardEndpoint:
     """An event of a trial: eGFR confirmed below a share of its baseline or below a level, before death.
 
-    `death` is the hazard of death, 1/day; visits come every four months, each confirmed after 30 days.
+    `death` is the hazard of death, 1/day; visits come every four months, each confirmed after `CONFIRM_DAYS`.
     """
 
     arm: PlaceboArm
@@ -510,7 +511,7 @@ class HardEndpoint:
     ) -> tuple[list[float], list[float]]:
         """Percent with the event by the horizon, and events per 1000 person-years, by arm."""
         planned = visits(0.0, self.horizon, 122.0)
-        days = np.concatenate([planned, planned[1:] + 30.0])
+        days = np.concatenate([planned, planned[1:] + CONFIRM_DAYS])
         order = np.argsort(days)
         seen = self.arm.courses(theta, days[order], *arms, size=EVENT_PEOPLE)[:, :, np.argsort(order), 0]
         n = len(planned)
@@ -525,7 +526,7 @@ class HardEndpoint:
                 self.death,
                 ERROR_SIZES,
                 ERROR_SHARES,
-                egfr_correlation(30.0),
+                egfr_correlation(CONFIRM_DAYS),
             )
             for x in np.moveaxis(seen, 1, 0)
         ]

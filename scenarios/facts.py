@@ -146,8 +146,8 @@ class Covariate:
             return np.exp(
                 truncated_quantiles(u, math.log(self.centre), sd, low, math.log(self.high), mean=False)
             )
-        read = name == "egfr" and not self.true
-        sd = true_egfr_sd(self.centre, self.spread) if read else self.spread
+        as_read = name == "egfr" and not self.true
+        sd = true_egfr_sd(self.centre, self.spread) if as_read else self.spread
         return truncated_quantiles(u, self.centre, sd, self.low, self.high)
 
 

@@ -106,7 +106,7 @@ def test_the_fit_counts_events_as_the_facts_do(counted, endpoint, population):
     assert (counted.fall, counted.level, counted.horizon) == (rule.decline, rule.eskd_egfr, rule.horizon_days)
     assert counted.death == pytest.approx(rule.death.per_day)
     assert not rule.death_counts
-    assert (rule.visit_days, rule.confirm_days) == (122.0, 30.0)
+    assert (rule.visit_days, rule.confirm_days) == (122.0, natural_history.CONFIRM_DAYS)
     assert counted.arm.egfr == (who.egfr.centre, who.egfr.spread)
     assert counted.arm.uacr == (who.uacr.centre, who.uacr.spread)
     assert counted.arm.limits == ((who.egfr.low, who.egfr.high), (who.uacr.low, who.uacr.high))

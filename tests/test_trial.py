@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_reader import read_report
+from scipy.special import ndtr, ndtri
 
 from mscrenal.model import OBSERVABLES
-from mscrenal.model.readings import error_sd
+from mscrenal.model.readings import error_sd, error_sizes
 from mscrenal.scenarios import RunError, ScenarioError, TrialError, TrialSpec, load_scenario, trial
 from mscrenal.scenarios.gallery import gallery
 from mscrenal.scenarios.schema import read_scenario
@@ -142,12 +143,20 @@ def test_errors_of_a_trial_last_and_their_size_is_the_patients_own():
     seen = measure(found, found.actual, spec, 1, repeats=True)
     true, egfr = found.actual[0, ..., 0], next(o for o in OBSERVABLES if o.name == "egfr")
     first, second = ((kind["egfr"][0] - true) / error_sd(egfr, true) for kind in (seen.values, seen.again))
-    typical = np.abs(first).mean(axis=1)
     clipped = [np.clip(z, -3, 3).ravel() for z in (first, second)]
     assert np.corrcoef(*clipped)[0, 1] == pytest.approx(
         math.exp(-CONFIRM_DAYS / egfr.residual_memory), abs=0.07
     )
-    assert np.quantile(typical, 0.9) / np.quantile(typical, 0.1) > 1.6
+    # Equal sizes would put 0.3 % of errors beyond three SDs, and a large error would say nothing of the next visit's.
+    sizes = error_sizes(egfr, ndtri((np.arange(20_000) + 0.5) / 20_000))
+    beyond = np.mean(np.abs([first, second]) > 3)  # about 80 of 3,600, in clusters
+    assert beyond == pytest.approx(np.mean(2 * ndtr(-3 / sizes)), rel=0.5)
+    large = np.abs(np.stack([first, second])) > 2
+    alone = np.mean(2 * ndtr(-2 / sizes))
+    both = np.mean([large[0, :, j] & large[1, :, k] for j in range(3) for k in range(3) if j != k])
+    expected = np.mean((2 * ndtr(-2 / sizes)) ** 2)
+    assert both == pytest.approx(expected, rel=0.35)
+    assert both > 1.5 * alone**2
     # Who else is in the trial does not matter.
     few = enrol(given_, spec, (30, 30), (0,), {}, ("egfr",), 1)
     again = measure(few, few.actual, spec, 1, repeats=True).values["egfr"]
