@@ -25,14 +25,14 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.06988,
+                -0.05996,
                 0.05,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("bakris2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
             ),
             (
                 "slit_synthesis",
-                0.01815,
+                0.02301,
                 0.02,
                 "log ratio of the repair of the slit diaphragm: the part of its effect that wears off slowly",
                 Fitted(("agarwal2025",), "mscrenal.calibration.natural_history"),
@@ -46,7 +46,7 @@ DRUG = Drug(
             ),
             (
                 "nephron_loss",
-                -0.2875,
+                -0.2878,
                 0.15,
                 "log ratio of nephron loss beyond albuminuria",
                 Fitted(("bakris2020",), "mscrenal.calibration.natural_history"),

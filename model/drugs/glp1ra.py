@@ -49,7 +49,7 @@ DRUG = Drug(
             ),
             (
                 "nephron_loss",
-                -0.4435,
+                -0.4321,
                 0.08,
                 "log ratio of nephron loss beyond albuminuria",
                 Fitted(("perkovic2024",), "mscrenal.calibration.natural_history"),

@@ -14,7 +14,7 @@ DRUG = Drug(
         (
             (
                 "autoimmunity_synthesis",
-                -0.2615,
+                -0.299,
                 0.25,
                 "log ratio of autoimmune activity",
                 Fitted(("almsaurora_ps", "anders2023"), "mscrenal.calibration.natural_history"),

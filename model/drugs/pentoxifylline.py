@@ -14,14 +14,14 @@ DRUG = Drug(
         (
             (
                 "tnf_kidney_synthesis",
-                -0.1822,
+                -0.1789,
                 0.1,
                 "log ratio of renal TNF-α synthesis",
                 Fitted(("navarro2015",), "mscrenal.calibration.natural_history"),
             ),
             (
                 "nephron_loss",
-                -1.178,
+                -1.188,
                 0.2,
                 "log ratio of nephron loss beyond TNF-α and albuminuria",
                 Fitted(("navarro2015",), "mscrenal.calibration.natural_history"),

@@ -21,7 +21,7 @@ DRUG = Drug(
             ),
             (
                 "nephron_loss",
-                -1.338,
+                -1.319,
                 0.4,
                 "log ratio of nephron loss beyond matrix",
                 Fitted(("sharma2011",), "mscrenal.calibration.natural_history"),

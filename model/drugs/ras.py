@@ -21,7 +21,7 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.2958,
+                -0.2947,
                 0.08,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("brenner2001",), "mscrenal.calibration.natural_history"),

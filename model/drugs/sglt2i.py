@@ -14,7 +14,7 @@ DRUG = Drug(
         (
             (
                 "pressure",
-                -0.1218,
+                -0.1257,
                 0.008,
                 "log ratio of glomerular pressure: the acute, reversible part",
                 Fitted(
@@ -24,25 +24,25 @@ DRUG = Drug(
             ),
             (
                 "leak",
-                -0.01942,
+                0.008709,
                 0.05,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("jongs2021", "oshima2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
             ),
             (
                 "slit_synthesis",
-                0.121,
+                0.1007,
                 0.02,
                 "log ratio of the repair of the slit diaphragm: the part of its effect that wears off slowly",
                 Fitted(("agarwal2025",), "mscrenal.calibration.natural_history"),
             ),
             (
                 "nephron_loss",
-                -0.4782,
+                -0.5494,
                 0.08,
                 "log ratio of nephron loss beyond albuminuria",
                 Fitted(
-                    ("empakidney_slope", "jardine2020", "heerspink2021a", "goulooze2022"),
+                    ("empakidney_slope", "jardine2020", "heerspink2021a", "goulooze2022", "perkovic2019"),
                     "mscrenal.calibration.natural_history",
                 ),
             ),

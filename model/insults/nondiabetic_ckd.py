@@ -12,7 +12,7 @@ DISEASE = Disease(
     sets=(
         Parameter(
             "primary_injury",
-            0.4836,
+            0.4673,
             "1",
             "tubular renewal lost to the primary disease",
             Fitted(("empakidney_slope",), "mscrenal.calibration.natural_history"),

@@ -29,7 +29,7 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
     for effect in (
         RandomEffect(
             "eta_nephron",
-            0.0001928,
+            0.000193,
             "1/day",
             "drift of functioning nephrons beyond what the patient's state explains",
             Fitted(
@@ -78,7 +78,7 @@ RANDOM_EFFECTS: dict[str, RandomEffect] = {
         ),
         RandomEffect(
             "eta_immunosuppression",
-            0.9913,
+            0.9217,
             "1",
             "response of autoimmunity to immunosuppression (log)",
             Fitted(("almsaurora_ps", "anders2023"), "mscrenal.calibration.natural_history"),
@@ -105,7 +105,7 @@ ETAS = tuple(
 # Box-Cox 0.145 of the drift of eGFR (table S2) on an SD of 2.94: the tail of fast decliners is the longer one.
 DRIFT_SKEW = Parameter(
     "drift_skew",
-    0.4257 / 0.0001928,
+    0.4257 / 0.000193,
     "day",
     "skewness of the drift of nephrons: fast decliners are further from the typical patient than slow ones",
     Source(
@@ -130,7 +130,7 @@ DRIFT_SPREAD = Parameter(
 )
 REABSORPTION = Parameter(
     "reabsorption_exponent",
-    0.6719,
+    0.6816,
     "1",
     "exponent of the nephrons in the haemodynamic effect of an SGLT2 inhibitor",
     Fitted(
@@ -141,7 +141,7 @@ REABSORPTION = Parameter(
 )
 DIP_SPREAD = Parameter(
     "sglt2_dip_spread",
-    0.4967,
+    0.4679,
     "1",
     "spread of the dip on an SGLT2 inhibitor relative to that on finerenone",
     Fitted(("oshima2020",), "mscrenal.calibration.natural_history"),
