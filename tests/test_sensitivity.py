@@ -30,7 +30,7 @@ from mscrenal.scenarios.sensitivity_result import MOST_LISTED, SensitivityResult
 from mscrenal.scenarios.sobol import Marginal, joined, marginals, rows_needed, study
 
 SCENARIO = "uc-dn-weekly"
-ACTIVE = 238  # parameters that its two arms use, numbers of two products that are one counted once
+ACTIVE = 239  # parameters that its two arms use, numbers of two products that are one counted once
 runner = CliRunner()
 
 
