@@ -389,7 +389,7 @@ def fit_natural_history(start: Mapping[str, float] | None = None) -> dict[str, f
     of the evidence digest) and log UACR of the FIDELIO-like baseline by 0.04 (half of its tolerance; other baselines 0.1:
     the published model holds UACR near each patient's own baseline by a term that is not mechanistic). Beside them stand the mean slopes of
     the placebo arms, weighted by their errors and `BETWEEN_TRIALS`, the growth of albuminuria in one of them (PREDIAN's
-    control, 5.7 %, -0.3 to 11.1 % in two years) and the hard endpoints of three trials.
+    control, 5.7 %, -0.3 to 11.1 % in two years) and the hard endpoints of three trials, with heavy tails.
 
     Returns
     -------

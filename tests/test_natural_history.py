@@ -294,7 +294,7 @@ def test_an_outlying_trial_pulls_less_than_its_square():
 
 
 def test_the_effect_after_the_dip_is_that_of_patients_who_respond_differently():
-    """The published effect is one number for all users: the mean over patients is less than the typical one's."""
+    """The published effect is one number for all users: on average they lose more than the typical patient."""
     days = [28.0, 28.0 + 3 * YEAR]
     typical = simulate(natural_history._typical(), (), natural_history._on("sglt2i"), times=days)
     assert natural_history._after_the_dip({}) < np.diff(typical.observable("egfr"))[0] - 0.1
