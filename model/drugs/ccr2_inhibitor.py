@@ -15,7 +15,7 @@ DRUG = Drug(
             (
                 "m1_recruitment",
                 -0.1069,
-                0.05,
+                0.15,
                 "log ratio of monocyte recruitment",
                 Fitted(("dezeeuw2015",), "mscrenal.calibration.natural_history"),
             ),

@@ -26,14 +26,14 @@ DRUG = Drug(
             (
                 "leak",
                 -0.05996,
-                0.05,
+                0.15,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("bakris2020", "agarwal2025"), "mscrenal.calibration.natural_history"),
             ),
             (
                 "slit_synthesis",
                 0.02301,
-                0.02,
+                0.06,
                 "log ratio of the repair of the slit diaphragm: the part of its effect that wears off slowly",
                 Fitted(("agarwal2025",), "mscrenal.calibration.natural_history"),
             ),

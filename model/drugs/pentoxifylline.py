@@ -15,7 +15,7 @@ DRUG = Drug(
             (
                 "tnf_kidney_synthesis",
                 -0.1789,
-                0.1,
+                0.3,
                 "log ratio of renal TNF-α synthesis",
                 Fitted(("navarro2015",), "mscrenal.calibration.natural_history"),
             ),

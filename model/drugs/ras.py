@@ -22,7 +22,7 @@ DRUG = Drug(
             (
                 "leak",
                 -0.2947,
-                0.08,
+                0.3,
                 "log ratio of the albumin leak beyond pressure",
                 Fitted(("brenner2001",), "mscrenal.calibration.natural_history"),
             ),

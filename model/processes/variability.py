@@ -137,7 +137,7 @@ REABSORPTION = Parameter(
         ("oshima2020", "jardine2020", "empakidney_slope", "heerspink2021a"),
         "mscrenal.calibration.natural_history",
     ),
-    Normal(0.2),
+    Normal(0.4),  # wide: its rows stand in the likelihood as well (mscrenal.model.drugs.base.scales)
 )
 DIP_SPREAD = Parameter(
     "sglt2_dip_spread",
