@@ -453,9 +453,7 @@ def rank_figure(table: pd.DataFrame, levels: int) -> Figure:
     for axes, (title, start) in zip(
         figure.subplots(2, 2, sharex=True, sharey=True).flat, groups.items(), strict=True
     ):
-        axes.fill_between(
-            points, low - points, high - points, color="#e3e3e3", lw=0, label="95 %, all places at once"
-        )
+        axes.fill_between(points, low - points, high - points, color="#e3e3e3", lw=0)
         for name in (c for c in table.columns if c.startswith(start)):
             share = (table[name].to_numpy()[:, None] < np.round(points * levels)[None, :]).mean(axis=0)
             axes.plot(points, share - points, color="#0072B2", lw=0.8, alpha=0.7)
@@ -464,8 +462,12 @@ def rank_figure(table: pd.DataFrame, levels: int) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("rank of the truth among its posterior draws, as a share", fontsize=9)
     figure.supylabel("distribution function less the uniform one", fontsize=9)
+    shown = sum(len(axes.lines) - 1 for axes in figure.axes)
     figure.suptitle(
-        f"Simulation-based calibration: {len(table)} simulated data sets", fontsize=11, fontweight="bold"
+        f"Simulation-based calibration: {len(table)} simulated data sets\n"
+        f"grey: where a calibrated quantity stays throughout in 95 % of cases; of {shown}, "
+        f"{0.05 * shown:.0f} are expected to leave it somewhere",
+        fontsize=9.5,
     )
     return figure
 
