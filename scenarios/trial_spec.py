@@ -495,9 +495,11 @@ def _spreads() -> Mapping[str, Any]:
 def population_around(patient: PatientSpec) -> PopulationSpec:
     """Patients around a typical one: its covariates in the middle, spreads, limits and correlations of its disease.
 
-    Spreads, with their sources, stand in ``trial_populations.toml``. The centre is that of the uncut distribution; limits
-    that would exclude it are moved to let it in.
+    Spreads, with their sources, stand in ``trial_populations.toml``; from those of eGFR and UACR, which are printed for
+    readings, the error of a reading is taken. The centre is that of the uncut distribution; limits that would exclude it
+    are moved to let it in.
     """
+    from mscrenal.calibration.natural_history import true_egfr_sd, true_uacr_gsd
     from mscrenal.scenarios.scenario import Correlation, Distribution, PopulationSpec
 
     table = _spreads()
@@ -512,12 +514,17 @@ def population_around(patient: PatientSpec) -> PopulationSpec:
             covariates[name] = Distribution("normal", centre, 0.0)
             continue
         log = "gsd" in row
+        spread = row["gsd" if log else "sd"]
+        if name == "egfr":
+            spread = true_egfr_sd(row["of_mean"], spread)
+        elif name == "uacr":
+            spread = true_uacr_gsd(spread)
         whole = COVARIATES[name]
         low, high = (max(row.get("min", -math.inf), whole.low), min(row.get("max", math.inf), whole.high))
         covariates[name] = Distribution(
             "lognormal" if log else "normal",
             centre,
-            row["gsd" if log else "sd"],
+            spread,
             min(low, centre),
             max(high, centre),
         )

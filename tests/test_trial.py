@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from report_reader import read_report
 from scipy.special import ndtr, ndtri
 
 from mscrenal.model import OBSERVABLES
-from mscrenal.model.readings import error_sd, error_sizes
+from mscrenal.model.readings import error_sd, error_sizes, read
 from mscrenal.scenarios import RunError, ScenarioError, TrialError, TrialSpec, load_scenario, trial
 from mscrenal.scenarios.gallery import gallery
 from mscrenal.scenarios.schema import read_scenario
@@ -436,6 +437,24 @@ def test_a_population_around_a_patient_has_the_patient_in_the_middle():
     assert typical.egfr == pytest.approx(patient.egfr, rel=0.1)
     assert spec.drugs == patient.drugs
     assert spec.correlation_matrix.shape[0] == len(spec.covariates)
+
+
+def test_baseline_readings_around_a_patient_spread_as_trials_print_them():
+    """SD 12.6 of eGFR and geometric SD 2.66 of UACR in bakris2020: those of readings, wider than true values."""
+    rng = np.random.default_rng(1)
+    observables = {o.name: o for o in OBSERVABLES}
+    spec = population_around(replace(load_scenario("uc-dn-weekly").patient, egfr=44.3, uacr=850.0))
+
+    def spread(name: str, true: np.ndarray) -> float:
+        n = len(true)
+        z, size = rng.standard_normal((n, 1)), rng.standard_normal(n)
+        readings = read(observables[name], true[:, None], np.zeros(1), z, size)[:, 0]
+        return float(np.std(readings if name == "egfr" else np.log(readings)))
+
+    egfr, uacr = spec.covariates["egfr"], spec.covariates["uacr"]
+    assert spread("egfr", rng.normal(44.3, egfr.spread, 200_000)) == pytest.approx(12.6, rel=0.02)
+    log_uacr = rng.normal(np.log(850), np.log(uacr.spread), 200_000)
+    assert spread("uacr", np.exp(log_uacr)) == pytest.approx(np.log(2.66), rel=0.02)
 
 
 def test_every_human_scenario_of_the_gallery_can_be_a_trial():
