@@ -429,11 +429,14 @@ def extrapolations(scenario: Scenario, drawn: Draws) -> list[str]:
         learnt = [n for n in by_class if f"product.{name}.{n}" in drawn.middle]
         by_class = [n for n in by_class if n not in learnt]
         if by_class:
+            rest = "rest" if len(by_class) > 1 else "rests"
             out.append(
-                f"{name}: {_listed(by_class)} rest on the class prior of all products, with its full width."
+                f"{name}: {_listed(by_class)} {rest} on the class prior of all products, with its full width."
             )
         if assumed:
-            out.append(f"{name}: {_listed(assumed)} are assumed; see the product's page.")
+            out.append(
+                f"{name}: {_listed(assumed)} {'are' if len(assumed) > 1 else 'is'} assumed; see the product's page."
+            )
     return out
 
 
